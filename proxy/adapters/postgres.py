@@ -1,0 +1,150 @@
+"""How the proxy connects to PostgreSQL: hosts, TLS, the role it works as, time limits on everything.
+
+It knows nothing of what is asked. Whoever asks treats POSTGRES_ERRORS as "not now" and drops the connection with
+`terminate`, which never waits: a server that was frozen would not answer a polite close either.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, cast
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]  # has no types of its own; `Connection` below is what we use
+
+from shared.settings import Settings
+
+PROXY_ROLE = "weir_proxy"
+CONNECT_SECONDS = 5
+_IDLE_IN_TRANSACTION_SECONDS = 60
+
+POSTGRES_ERRORS = (
+    OSError,  # TimeoutError and TLS errors are among them
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What connecting to and asking a server that is away, frozen, restarting or misconfigured may raise."""
+
+NOT_OFFERED = (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError, asyncpg.UndefinedFunctionError)
+"""What a hosted server raises for a question it does not answer to ordinary users."""
+
+Row = Sequence[Any]
+
+
+class Transaction(Protocol):
+    """A transaction that its owner starts and commits; one that is given up ends with its connection."""
+
+    async def start(self) -> None:
+        """BEGIN."""
+        ...
+
+    async def commit(self) -> None:
+        """COMMIT."""
+        ...
+
+
+class Cursor(Protocol):
+    """A query's rows, some at a time."""
+
+    async def fetch(self, n: int) -> list[Row]:
+        """The next rows; fewer than `n` at the end."""
+        ...
+
+
+class Connection(Protocol):
+    """What we use of `asyncpg.Connection`."""
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Run it; the answer is its command tag."""
+        ...
+
+    async def fetch(self, query: str, *args: object) -> list[Row]:
+        """All rows at once."""
+        ...
+
+    async def fetchrow(self, query: str, *args: object) -> Row | None:
+        """The first row."""
+        ...
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        """The first value of the first row."""
+        ...
+
+    def cursor(self, query: str, *args: object) -> Awaitable[Cursor]:
+        """Rows some at a time; only inside a transaction."""
+        ...
+
+    def transaction(self, *, isolation: str | None = None, readonly: bool = False) -> Transaction:
+        """A transaction that is not yet started."""
+        ...
+
+    async def add_listener(self, channel: str, callback: Callable[..., None]) -> None:
+        """LISTEN. The callback gets connection, process id, channel and payload."""
+        ...
+
+    def add_termination_listener(self, callback: Callable[..., None]) -> None:
+        """Call back with the connection when it ends, whoever ended it."""
+        ...
+
+    def is_closed(self) -> bool:
+        """True when it ended, whoever ended it."""
+        ...
+
+    def terminate(self) -> None:
+        """End it at once, without a word to the server."""
+        ...
+
+
+class Pool(Protocol):
+    """What we use of `asyncpg.Pool`."""
+
+    def acquire(self, *, timeout: float | None = None) -> AbstractAsyncContextManager[Connection]:
+        """A connection for the duration of a `with`; `timeout` in seconds."""
+        ...
+
+    def terminate(self) -> None:
+        """End all connections at once."""
+        ...
+
+
+def connect_options(settings: Settings, purpose: str, command_seconds: float) -> dict[str, Any]:
+    """Arguments of `asyncpg.connect` and `create_pool`; `purpose` is what an operator reads in pg_stat_activity.
+
+    No command takes longer than `command_seconds`: the server is told to give up then, and so does the client.
+    """
+    hosts = list(settings.postgresql_hosts)
+    return {
+        "host": hosts,
+        "port": settings.postgresql_port,
+        "database": settings.postgresql_db_name,
+        "user": settings.postgresql_username,
+        "password": settings.postgresql_password,
+        "ssl": settings.postgresql_ssl_mode,
+        "timeout": CONNECT_SECONDS,
+        "command_timeout": command_seconds,
+        # Of several hosts the one that takes writes; a single host is taken as it is.
+        "target_session_attrs": "read-write" if len(hosts) > 1 else "any",
+        "server_settings": {
+            "application_name": f"weir-proxy {purpose}",
+            "role": PROXY_ROLE,
+            "timezone": "UTC",
+            "statement_timeout": str(int(command_seconds * 1000)),
+            "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_SECONDS * 1000),
+        },
+    }
+
+
+async def connect(options: dict[str, Any]) -> Connection:
+    """A connection. Raises one of POSTGRES_ERRORS."""
+    return cast("Connection", await asyncpg.connect(**options))  # pyright: ignore[reportUnknownMemberType]
+
+
+async def open_pool(options: dict[str, Any], connections: int) -> Pool:
+    """A pool that connects on first use, so it opens while the server is away."""
+    pool = asyncpg.create_pool(**options, min_size=0, max_size=connections)  # pyright: ignore[reportUnknownMemberType]
+    return cast("Pool", await pool)
+
+
+def describe(error: BaseException) -> str:
+    """One line for an observation. Passwords are never part of these errors."""
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
