@@ -1,0 +1,39 @@
+"""Health: is the process there, and apart from that, can it work."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+from litestar import Controller, Request, Response, get
+
+from admin.answers import answer
+from admin.database import DB
+from admin.errors import Problem, unavailable
+from admin.migrate import is_migrated
+
+READY_SECONDS = 2
+
+
+class HealthController(Controller):
+    """What probes ask, without the admin key."""
+
+    path = "/api/health"
+
+    @get()
+    async def alive(self, request: Request[Any, Any, Any]) -> Response[bytes]:
+        """The process serves; nothing else is looked at."""
+        return answer({"status": "ok"})
+
+    @get("/ready")
+    async def ready(self, request: Request[Any, Any, Any]) -> Response[bytes]:
+        """PostgreSQL answers and has every migration. Raises Problem (503)."""
+        if not DB.is_open:
+            raise unavailable("PostgreSQL was not reached yet; Weir keeps trying")
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                migrated = await is_migrated()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            raise unavailable("PostgreSQL does not answer") from None
+        if not migrated:
+            raise Problem(503, "not-migrated", "the schema is not up to date", "run `python -m admin migrate`")
+        return answer({"status": "ready"})

@@ -1,0 +1,49 @@
+"""Provider settings on the wire (contract §2.3). Prices are USD per 1000 tokens there, integers inside."""
+
+from decimal import Decimal
+
+import msgspec
+
+
+class Prices(msgspec.Struct, rename="camel", omit_defaults=True):
+    """`costMap`: model -> USD per 1000 tokens; it wins over the catalogue."""
+
+    prompt_cost_per_model: dict[str, Decimal] = {}
+    completion_cost_per_model: dict[str, Decimal] = {}
+    embeddings_cost_per_model: dict[str, Decimal] = {}
+
+
+class SettingCreate(msgspec.Struct, rename="camel", kw_only=True):
+    """The body of PUT or POST /api/provider-settings."""
+
+    provider: str = ""
+    setting: dict[str, str] = {}
+    name: str = ""
+    allowed_models: list[str] = []
+    cost_map: Prices | None = None
+    unpriced: str = ""
+    """Weir's own: `refuse` or `free`, for a model without a known price. Empty: refused for keys with a cost limit."""
+
+
+class PricesAnswer(msgspec.Struct, rename="camel"):
+    """`costMap` in answers: the numbers that were given, exactly."""
+
+    prompt_cost_per_model: dict[str, Decimal]
+    completion_cost_per_model: dict[str, Decimal]
+    embeddings_cost_per_model: dict[str, Decimal]
+
+
+class SettingAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """A setting in answers. Secret parameters are never among them."""
+
+    created_at: int
+    """Unix seconds, like `updated_at`."""
+    updated_at: int
+    provider: str
+    setting: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """The parameters that are not secret; absent when there are none."""
+    id: str
+    name: str
+    allowed_models: list[str]
+    cost_map: PricesAnswer | None
+    unpriced: str
