@@ -1,0 +1,46 @@
+"""What an attempt is charged."""
+
+import pytest
+
+from proxy.core.charging import Charge, charge, hidden_reasoning, seen_usage
+from shared.catalog import load_catalog
+from shared.usage import NO_USAGE, TokenUsage
+
+PRICE = load_catalog().price("gpt-4o", 1_790_000_000_000)
+REPORTED = TokenUsage(input=100, cached_input=20, output=50)
+SEEN = seen_usage(400, 7)
+
+
+@pytest.mark.parametrize(
+    ("price", "is_free", "reported", "seen", "expected"),
+    [
+        (PRICE, False, REPORTED, SEEN, Charge(REPORTED, False, 775_000, 775_000)),
+        (PRICE, False, None, SEEN, Charge(SEEN, True, 1_070_000, 1_070_000)),
+        (PRICE, False, None, NO_USAGE, Charge(NO_USAGE, False, 0, 0)),
+        (PRICE, False, NO_USAGE, SEEN, Charge(NO_USAGE, False, 0, 0)),
+        (None, False, REPORTED, SEEN, Charge(REPORTED, False, None, None)),
+        (None, True, REPORTED, SEEN, Charge(REPORTED, False, None, 0)),
+        (None, False, None, NO_USAGE, Charge(NO_USAGE, False, 0, 0)),
+    ],
+    ids=["reported", "seen", "nothing", "reported-nothing", "unpriced", "unpriced-free", "unpriced-nothing"],
+)
+def test_charge(price, is_free, reported, seen, expected) -> None:  # type: ignore[no-untyped-def]
+    """Upstream's figure first; a bound is flagged; an unknown price is never 0."""
+    assert charge(price, is_free, reported, seen, ("",)) == expected
+
+
+def test_of_several_tiers_the_dearest_is_charged() -> None:
+    """An upstream that does not name its tier is not paid by the cheap one that was asked for."""
+    catalog = load_catalog()
+    [flexible] = [price for price in [catalog.price("gpt-5", 1_790_000_000_000)] if price]
+    costs = {tier: charge(flexible, False, REPORTED, SEEN, (tier,)).charged_nano or 0 for tier in ("", "flex")}
+    assert costs["flex"] < costs[""]
+    assert charge(flexible, False, REPORTED, SEEN, ("", "flex")).charged_nano == costs[""]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cap", "tokens"), [(0.0, None, 0), (-1.0, None, 0), (10.0, None, 2000), (10.0, 300, 300)]
+)
+def test_hidden_reasoning_goes_by_time_up_to_the_cap(seconds: float, cap: int | None, tokens: int) -> None:
+    """What a reasoning model made before its first word cannot be seen."""
+    assert hidden_reasoning(seconds, cap) == tokens
