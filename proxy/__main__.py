@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         run_dir=run_dir,
         drain_notice=settings.drain_notice,
         drain_timeout=settings.drain_timeout,
-    ).serve()
+    ).run()
     return 0
 
 

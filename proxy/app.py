@@ -33,7 +33,7 @@ from proxy.adapters.log_observer import JoinedWrites, LogObserver
 from proxy.adapters.metrics_observer import MetricsObserver
 from proxy.adapters.metrics_server import start_metrics_server
 from proxy.adapters.postgres import connect_options, open_pool
-from proxy.adapters.process import DRAIN_MARK, die_with_parent, ignore_interrupt, is_orphan, run_folder
+from proxy.adapters.process import DRAIN_MARK, ignore_interrupt, is_orphan, run_folder
 from proxy.adapters.shipper import Shipper
 from proxy.adapters.snapshots import PolledSnapshots
 from proxy.adapters.tasks import Tasks
@@ -116,7 +116,6 @@ class Worker:
         """Build, connect, load the first view. Postgres and Redis may be away: then readiness says so."""
         loop = asyncio.get_running_loop()
         ignore_interrupt(loop)
-        die_with_parent()
         self._lines.attach(loop)
         settings = self.settings
         assert settings.weir_master_key is not None  # checked before any worker is started

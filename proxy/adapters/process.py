@@ -6,12 +6,14 @@ themselves for up to DRAIN_TIMEOUT. A second signal ends everything now; what wa
 
 import asyncio
 import ctypes
+import importlib
 import os
 import signal
 import sys
 import threading
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,10 @@ class Supervisor(MPServer):
         timer.daemon = True
         timer.start()
 
+    def run(self) -> None:
+        """Serve until told to stop."""
+        self.serve(target_loader=partial(load_worker, parent=os.getpid()))  # pyright: ignore[reportUnknownMemberType]
+
     def _stop(self) -> None:
         super().signal_handler_interrupt()  # pyright: ignore[reportUnknownMemberType]
 
@@ -93,7 +99,6 @@ def make_supervisor(
         target=target,
         address=address,
         port=port,
-        factory=True,
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
         http=HTTPModes.http1,
@@ -111,13 +116,22 @@ def make_supervisor(
     )
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies: a worker without supervisor must not linger.
+def die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when process `parent` ends: a worker without supervisor must not linger.
 
-    Linux only; elsewhere the parent's pid is watched by `is_orphan`.
+    Ends it at once when `parent` is gone already. Linux only; elsewhere the parent's pid is watched by `is_orphan`.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if is_orphan(parent):
+        os._exit(1)
+
+
+def load_worker(target: str, *, parent: int) -> Any:
+    """What a worker does first, before an import that takes a second: tie itself to its supervisor, then load."""
+    die_with(parent)
+    module, _, factory = target.partition(":")
+    return getattr(importlib.import_module(module), factory)()
 
 
 def is_orphan(parent: int) -> bool:

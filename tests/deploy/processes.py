@@ -21,6 +21,17 @@ def living_under(folder: Path) -> set[int]:
     return found
 
 
+def named(pids: set[int]) -> dict[int, str]:
+    """What each of them is, for the message of a test that fails."""
+    told: dict[int, str] = {}
+    for pid in pids:
+        try:
+            told[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        except OSError:
+            told[pid] = "ended meanwhile"
+    return told
+
+
 def within(seconds: float, is_true: Callable[[], bool]) -> bool:
     """True as soon as `is_true()` is; False when it was not within `seconds`."""
     deadline = time.monotonic() + seconds
