@@ -1,138 +1,208 @@
-"""The price list: a model's name and a moment give its price, or nothing, never a guess.
+"""The price list: a provider, a model's name and a moment give a price, or nothing, never a guess.
 
 `model_catalog.json` beside this file is made by `deploy/catalog`. An operator's own file of the same form
-(WEIR_MODEL_CATALOG) is laid over it: a model in it replaces the shipped one whole. Prices are USD per million tokens,
-as strings or plain numbers with at most nine decimals: {"version": "ours-1", "models": {"my-model": {"prices":
-[{"classes": {"input": "2.50", "output": "10"}}]}}}. Finds prices; computes no cost.
+(WEIR_MODEL_CATALOG) is laid over it: a model in it replaces the shipped one whole. {"version": "ours-1", "providers":
+{"openai": {"my-model": {"prices": [{"classes": {"input": "2.50", "output": "10"}}]}}}}; entries are as in
+`price_entries`. Finds prices; computes no cost.
 """
 
 import hashlib
-from collections.abc import Mapping
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import msgspec
 
-from shared.money import usd_to_nano
-from shared.prices import Price, PriceTables, Table, compile_bands
+from shared.price_entries import Amounts, LongPrompts, ModelEntry, PriceRow, Rows, compile_entry, entry_decoder
+from shared.prices import Price
 
-__all__ = ["SHIPPED", "Catalog", "CatalogError", "Price", "load_catalog"]
+__all__ = [
+    "NO_PRICES",
+    "SHIPPED",
+    "Amounts",
+    "Catalog",
+    "CatalogError",
+    "Entries",
+    "ListedEntry",
+    "LongPrompts",
+    "ModelEntry",
+    "Price",
+    "PriceRow",
+    "load_catalog",
+    "load_entries",
+    "read_entries",
+]
 
 SHIPPED = Path(__file__).with_name("model_catalog.json")
-_LARGEST_USD = 1_000_000
 _FINE_TUNED = "ft:"
 
-TokenClass = Literal[
-    "input", "cached_input", "cache_write_5m", "cache_write_1h", "audio_input", "output", "reasoning", "audio_output"
-]
-Amounts = dict[TokenClass, Decimal]
-"""Class -> USD per million tokens."""
+Entries = dict[str, dict[str, ModelEntry]]
+"""Provider -> model -> entry."""
 
 
 class CatalogError(Exception):
     """A catalogue cannot be used. The message names the file, the model and the field."""
 
 
-class LongPrompts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Prices of a call whose prompt has more than `input_tokens` tokens."""
-
-    input_tokens: int
-    classes: Amounts
-    tiers: dict[str, Amounts] = {}
-
-
-class PriceRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename={"start": "from"}):
-    """Prices from a day on (00:00 UTC), until the next row's."""
-
-    classes: Amounts
-    start: date | None = None
-    """Only the first row may leave it out: it then holds for all time before the second."""
-    tiers: dict[str, Amounts] = {}
-    """Service tier -> what differs from `classes`."""
-    above: tuple[LongPrompts, ...] = ()
-    call: Decimal | None = None
-    """USD added to every answered call."""
-
-
-class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One model of the file."""
-
-    prices: tuple[PriceRow, ...]
-    max_input: int | None = None
-    max_output: int | None = None
-    is_reasoning: bool = False
-    aliases: tuple[str, ...] = ()
-
-
 class CatalogFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file. Models are decoded one by one, so that an error can name its model."""
 
-    models: dict[str, msgspec.Raw]
+    providers: dict[str, dict[str, msgspec.Raw]]
     version: str = ""
     """On every event; empty: derived from the file's bytes."""
     source: dict[str, str] = {}
     """Where the prices come from; for people."""
 
 
-class Catalog:
-    """Prices of every known model. Immutable."""
+class Unread(msgspec.Struct, frozen=True, gc=False):
+    """An entry of a file that was checked before it was shipped: decoded when it is first asked for.
 
-    def __init__(self, prices: Mapping[str, tuple[tuple[int, Price], ...]], version: str) -> None:
-        self._prices = dict(prices)
+    A worker asks for a dozen of some thousand models. To read all would cost each worker 110 ms and 6 MB; to note where
+    each one stands costs 2 ms and 1 MB, and the first question for a model 0.4 ms.
+    """
+
+    version: str
+    entry: msgspec.Raw
+
+
+class ListedEntry(NamedTuple):
+    """An entry and the price list that it comes from."""
+
+    version: str
+    entry: ModelEntry
+
+
+class Catalog:
+    """Prices of every known model, by provider. What it answers never changes."""
+
+    def __init__(self, prices: Mapping[str, Mapping[str, Rows | Unread]], version: str) -> None:
+        self._unread: dict[str, dict[str, Unread]] = {}
+        self._rows: dict[str, dict[str, Rows]] = {}
+        for provider, models in prices.items():
+            self._rows[provider] = {name: rows for name, rows in models.items() if not isinstance(rows, Unread)}
+            self._unread[provider] = {name: rows for name, rows in models.items() if isinstance(rows, Unread)}
         self.version = version
 
-    def price(self, model: str, at_ms: int) -> Price | None:
-        """The price of `model` at a moment (Unix milliseconds), or None: unknown.
+    def price(self, provider: str, model: str, at_ms: int) -> Price | None:
+        """The price of `model` at `provider` at a moment (Unix milliseconds), or None: unknown.
 
         By exact name or alias; a fine-tuned model (`ft:<base>:<organisation>:...`) by the entry `ft:<base>`, never
         by the base's own. No other name is ever guessed.
         """
-        rows = self._prices.get(model)
-        if rows is None:
-            if not model.startswith(_FINE_TUNED):
-                return None
-            rows = self._prices.get(_FINE_TUNED + model.split(":", 2)[1])
-            if rows is None:
-                return None
-        for starts_ms, price in rows:
-            if at_ms >= starts_ms:
-                return price
+        models = self._rows.get(provider)
+        if models is None:
+            return None
+        rows = models.get(model) or self._find(provider, models, model)
+        if rows is not None:
+            for starts_ms, price in rows:
+                if at_ms >= starts_ms:
+                    return price
         return None
 
+    def rows(self, provider: str, model: str) -> Rows | None:
+        """All prices of a model, the newest first. None: unknown."""
+        models = self._rows.get(provider)
+        return None if models is None else models.get(model) or self._find(provider, models, model)
+
+    def _find(self, provider: str, models: dict[str, Rows], model: str) -> Rows | None:
+        if unread := self._unread[provider].get(model):
+            models[model] = rows = compile_entry(model, unread.version, entry_decoder.decode(unread.entry))
+            return rows
+        if not model.startswith(_FINE_TUNED):
+            return None
+        base = _FINE_TUNED + model.split(":", 2)[1]
+        return None if base == model else self.rows(provider, base)
+
+    def providers(self) -> tuple[str, ...]:
+        """Every provider that has prices."""
+        return tuple(self._rows)
+
+    def names(self, provider: str) -> Iterator[str]:
+        """Every name that has a price at a provider, aliases included, in the order of the alphabet."""
+        yield from sorted(self._rows.get(provider, {}).keys() | self._unread.get(provider, {}).keys())
+
     def models(self) -> frozenset[str]:
-        """Every name that has a price, aliases included."""
-        return frozenset(self._prices)
+        """Every name that has a price at some provider, aliases included."""
+        return frozenset(name for provider in self._rows for name in self.names(provider))
+
+
+NO_PRICES = Catalog({}, "")
 
 
 def load_catalog(path: Path | None = None, override_path: Path | None = None) -> Catalog:
     """The shipped catalogue (or the one at `path`) with the override's models laid over it. Raises CatalogError."""
-    version, prices = _load(path or SHIPPED)
+    if path is None:
+        version, prices = _load_shipped()
+    else:
+        version, read = _load(path)
+        prices = {provider: dict[str, Rows | Unread](models) for provider, models in read.items()}
     if override_path is not None:
         over_version, over = _load(override_path)
-        prices, version = {**prices, **over}, f"{version}+{over_version}"
+        for provider, models in over.items():
+            prices.setdefault(provider, {}).update(models)
+        version = f"{version}+{over_version}"
     return Catalog(prices, version)
 
 
-def _load(path: Path) -> tuple[str, dict[str, tuple[tuple[int, Price], ...]]]:
+def load_entries(override_path: Path | None = None) -> dict[str, dict[str, ListedEntry]]:
+    """The same as they are written, for people: provider -> name -> entry, aliases included. Raises CatalogError."""
+    listed: dict[str, dict[str, ListedEntry]] = {}
+    for path in (SHIPPED, override_path):
+        if path is None:
+            continue
+        version, entries = read_entries(path)
+        for provider, models in entries.items():
+            if path is not SHIPPED:
+                _compile(path, version, provider, models)
+            for model, entry in models.items():
+                row = ListedEntry(version, entry)
+                listed.setdefault(provider, {}).update(dict.fromkeys((model, *entry.aliases), row))
+    return listed
+
+
+def _load_shipped() -> tuple[str, dict[str, dict[str, Rows | Unread]]]:
+    """Our own file, entry by entry when needed. A test reads every one."""
+    version, file = _read(SHIPPED)
+    return version, {
+        provider: {name: Unread(version, raw) for name, raw in models.items()}
+        for provider, models in file.providers.items()
+    }
+
+
+def _load(path: Path) -> tuple[str, dict[str, dict[str, Rows]]]:
     version, entries = read_entries(path)
-    prices: dict[str, tuple[tuple[int, Price], ...]] = {}
+    return version, {provider: _compile(path, version, provider, models) for provider, models in entries.items()}
+
+
+def _compile(path: Path, version: str, provider: str, entries: dict[str, ModelEntry]) -> dict[str, Rows]:
+    prices: dict[str, Rows] = {}
     for model, entry in entries.items():
+        where = f"{path}: {provider}: model {model!r}"
         try:
-            rows = _rows(model, version, entry)
+            rows = compile_entry(model, version, entry)
         except ValueError as error:
-            raise CatalogError(f"{path}: model {model!r}: {error}") from None
+            raise CatalogError(f"{where}: {error}") from None
         for name in (model, *entry.aliases):
             if not name or name in prices or (name != model and name in entries):
-                raise CatalogError(f"{path}: model {model!r}: aliases: {name!r} is empty or already taken")
+                raise CatalogError(f"{where}: aliases: {name!r} is empty or already taken")
             prices[name] = rows
-    return version, prices
+    return prices
 
 
-def read_entries(path: Path) -> tuple[str, dict[str, ModelEntry]]:
+def read_entries(path: Path) -> tuple[str, Entries]:
     """The version and the models of a file, their form checked but not their amounts. Raises CatalogError."""
+    version, file = _read(path)
+    entries: Entries = {}
+    for provider, models in file.providers.items():
+        for model, raw in models.items():
+            try:
+                entries.setdefault(provider, {})[model] = entry_decoder.decode(raw)
+            except msgspec.DecodeError as error:
+                raise CatalogError(f"{path}: {provider}: model {model!r}: {error}") from None
+    return version, entries
+
+
+def _read(path: Path) -> tuple[str, CatalogFile]:
     try:
         content = path.read_bytes()
         file = msgspec.json.decode(content, type=CatalogFile)
@@ -140,79 +210,4 @@ def read_entries(path: Path) -> tuple[str, dict[str, ModelEntry]]:
         raise CatalogError(f"{path}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise CatalogError(f"{path}: {error}") from None
-    version = file.version or f"sha256-{hashlib.sha256(content).hexdigest()[:8]}"
-    entries: dict[str, ModelEntry] = {}
-    for model, raw in file.models.items():
-        try:
-            entries[model] = msgspec.json.decode(raw, type=ModelEntry)
-        except msgspec.DecodeError as error:
-            raise CatalogError(f"{path}: model {model!r}: {error}") from None
-    return version, entries
-
-
-def _rows(model: str, version: str, entry: ModelEntry) -> tuple[tuple[int, Price], ...]:
-    """A model's prices, the newest first, each with the moment it starts. Raises ValueError naming the field."""
-    for field, limit in (("max_input", entry.max_input), ("max_output", entry.max_output)):
-        if limit is not None and limit < 1:
-            raise ValueError(f"{field}: must be at least 1")
-    if not entry.prices:
-        raise ValueError("prices: must hold at least one row")
-    if any(row.start is None for row in entry.prices[1:]):
-        raise ValueError("prices: every row but the first needs a `from`")
-    starts = [row.start or date.min for row in entry.prices]
-    if any(later <= earlier for earlier, later in pairwise(starts)):
-        raise ValueError("prices: rows must be in the order of their `from`, each on its own day")
-    rows: list[tuple[int, Price]] = []
-    for number, row in enumerate(entry.prices):
-        where = f"prices[{number}]"
-        price = Price(
-            model=model,
-            version=version,
-            bands=compile_bands(_tables(where, row)),
-            max_input=entry.max_input,
-            max_output=entry.max_output,
-            is_reasoning=entry.is_reasoning,
-            per_call_nano=_nano(f"{where}.call", row.call or Decimal(0)),
-        )
-        rows.append((_start_ms(row.start), price))
-    return tuple(reversed(rows))
-
-
-def _start_ms(start: date | None) -> int:
-    if start is None:
-        return 0
-    return int(datetime(start.year, start.month, start.day, tzinfo=UTC).timestamp()) * 1000
-
-
-def _tables(where: str, row: PriceRow) -> list[PriceTables]:
-    above = [long.input_tokens for long in row.above]
-    if any(tokens < 1 for tokens in above) or len(set(above)) < len(above):
-        raise ValueError(f"{where}.above: input_tokens must be at least 1 and different in each")
-    tables = [PriceTables(-1, _table(where, row.classes, is_whole=True), _tiers(where, row.tiers))]
-    for number, long in enumerate(row.above):
-        here = f"{where}.above[{number}]"
-        tables.append(
-            PriceTables(long.input_tokens, _table(here, long.classes, is_whole=True), _tiers(here, long.tiers))
-        )
-    return tables
-
-
-def _tiers(where: str, tiers: dict[str, Amounts]) -> dict[str, Table]:
-    if "default" in tiers:
-        raise ValueError(f"{where}.tiers: the default tier is `classes`")
-    return {tier: _table(f"{where}.tiers.{tier}", amounts, is_whole=False) for tier, amounts in tiers.items()}
-
-
-def _table(where: str, amounts: Amounts, *, is_whole: bool) -> Table:
-    if is_whole and not {"input", "output"} <= amounts.keys():
-        raise ValueError(f"{where}.classes: needs both input and output")
-    return {name: _nano(f"{where}.{name}", amount) for name, amount in amounts.items()}
-
-
-def _nano(where: str, usd: Decimal) -> int:
-    if not usd.is_finite() or not 0 <= usd <= _LARGEST_USD:
-        raise ValueError(f"{where}: {usd} is not an amount from 0 to {_LARGEST_USD} USD")
-    nano = usd_to_nano(usd)
-    if Decimal(nano).scaleb(-9) != usd:
-        raise ValueError(f"{where}: {usd} has more than nine decimals")
-    return nano
+    return file.version or f"sha256-{hashlib.sha256(content).hexdigest()[:8]}", file

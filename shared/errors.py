@@ -18,6 +18,7 @@ class ErrorKind(msgspec.Struct, frozen=True):
 ERROR_KINDS: dict[str, ErrorKind] = {
     # Refusals, in the order of the request's path.
     "bad_request": ErrorKind(400, "invalid_request_error", "invalid_request_error"),
+    "query_invalid": ErrorKind(400, "invalid_request_error", "invalid_request_error"),
     "invalid_timeout": ErrorKind(400, "invalid_request_error", "invalid_request_error"),
     "not_found": ErrorKind(404, "invalid_request_error", "not_found_error"),
     "method_not_allowed": ErrorKind(404, "invalid_request_error", "not_found_error"),
@@ -31,6 +32,7 @@ ERROR_KINDS: dict[str, ErrorKind] = {
     "setting_missing": ErrorKind(401, "authentication_error", "authentication_error"),
     "setting_unusable": ErrorKind(500, "server_error", "api_error"),
     "path_forbidden": ErrorKind(403, "permission_error", "permission_error"),
+    "object_unknown": ErrorKind(404, "invalid_request_error", "not_found_error"),
     "body_too_large": ErrorKind(413, "invalid_request_error", "request_too_large"),
     "body_timeout": ErrorKind(408, "invalid_request_error", "invalid_request_error"),
     "encoding_unsupported": ErrorKind(415, "invalid_request_error", "invalid_request_error"),

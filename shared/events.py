@@ -1,7 +1,8 @@
 """The event: one row per attempt that was made or refused, and how it travels from the journal to `ingest_events`.
 
 The proxy encodes it as JSON with these field names; the SQL function reads the same names as columns; the admin plane
-answers from those columns. Adding a field: here, in `events` (a migration), in `ingest_events`.
+answers from those columns. Adding a field: here, in `events` (a migration), in `ingest_events`. Bodies are bytes here,
+base64 in the JSON, bytes again in the column.
 """
 
 from typing import Literal
@@ -81,6 +82,27 @@ class Event(msgspec.Struct, kw_only=True, omit_defaults=True):
     overhead_us: int = 0
     """Ours: what the call took beyond upstream, up to the first byte given to the caller."""
     worker: str = ""
+
+    request: bytes = b""
+    """The body of the call, for a key that logs it (`shouldLogRequest`); any content. Empty: none, or not logged."""
+    response: bytes = b""
+    """The body of the answer; a stream's is one JSON object where its frames make one."""
+    is_request_cut: bool = False
+    """`request` is not all of it: it was longer than may be kept, or its text was given up to keep the event."""
+    is_response_cut: bool = False
+
+
+def without_bodies(event: Event) -> Event:
+    """The event without `request` and `response`, marked as cut where there was something."""
+    if not event.request and not event.response:
+        return event
+    return msgspec.structs.replace(
+        event,
+        request=b"",
+        response=b"",
+        is_request_cut=event.is_request_cut or bool(event.request),
+        is_response_cut=event.is_response_cut or bool(event.response),
+    )
 
 
 event_encoder = msgspec.json.Encoder()

@@ -1,15 +1,16 @@
 """What one model costs: a rate per token class, service tier and prompt length, resolved once for the request path.
 
-Rates are integer nano-USD per million tokens. Everything that can be missing in a catalogue (a class, a tier, a tier
-of long prompts) is filled in here, always with the dearest thing it could be, so that a look-up never fails and
-never bills less than what is known. Knows nothing of files, dates, settings or bodies.
+Rates are integer nano-USD per million tokens, or per UNIT_PARTS of what `UnitUsage` counts. Everything that can be
+missing in a catalogue (a class, a tier, a tier of long prompts) is filled in here, always with the dearest thing it
+could be, so that a look-up never fails and never bills less than what is known. Knows nothing of files, dates, settings
+or bodies.
 """
 
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from shared.usage import COMPLETION_CLASSES, PROMPT_CLASSES, TOKEN_CLASSES
+from shared.usage import COMPLETION_CLASSES, NO_UNITS, NO_USAGE, PROMPT_CLASSES, TOKEN_CLASSES, TokenUsage, UnitUsage
 
 Table = Mapping[str, int]
 """Token class -> nano-USD per million tokens; `input` and `output` at least, unless it is a tier's."""
@@ -24,10 +25,17 @@ FALLBACKS: dict[str, tuple[str, ...]] = {
 }
 """What a class without a price of its own is billed as, the first that has one."""
 
+UNIT_PARTS = 18_000_000
+"""The smallest number that both a million tokens and the milliseconds of an hour divide: what costs by either is added
+as integers, and rounded once."""
+
+_UNWRITTEN_CLASSES = tuple(name for name in PROMPT_CLASSES if not name.startswith("cache_write"))
+
 DEFAULT_TIER = "default"
 
-# What an answer's `service_tier` is billed as. A tier named here but not priced for the model is billed as the
-# second column; any other (a tier newer than the catalogue) at the model's dearest.
+# What an answer's service tier is billed as: the first of the row that the model has a price for. A tier without such
+# a price, or newer than this table, is billed at the model's dearest. Where an answer also says that it was made in
+# one region alone (Anthropic's `inference_geo`), the tier is told with that in front: `us`, `us-fast`, `us-batch`.
 BILLED_TIERS: dict[str, tuple[str, ...]] = {
     "": (DEFAULT_TIER,),
     "auto": (DEFAULT_TIER,),
@@ -36,20 +44,31 @@ BILLED_TIERS: dict[str, tuple[str, ...]] = {
     # Bought in advance; what goes beyond it is answered as `default`.
     "scale": (DEFAULT_TIER,),
     "flex": ("flex", DEFAULT_TIER),
+    "batch": ("batch", DEFAULT_TIER),
     "priority": ("priority",),
-    # OpenAI's newer name of priority, since 2026-07-30; answers carry either.
-    "fast": ("priority",),
+    # At OpenAI the newer name of priority, since 2026-07-30, and answers carry either; at Anthropic a speed.
+    "fast": ("fast", "priority"),
+    "us": ("us", DEFAULT_TIER),
+    "us-standard": ("us", DEFAULT_TIER),
+    "us-batch": ("us-batch", "batch", DEFAULT_TIER),
+    "us-priority": ("us-priority", "us", "priority", DEFAULT_TIER),
+    "us-fast": ("us-fast", "fast", "priority"),
 }
 
 # Which tiers a body's `service_tier` can end up in. Absent and `auto` mean the project's default, which its owner
-# may have set to priority: the body alone does not tell, so both count. A tier that is full falls back to default.
+# may have set to priority, as that of a workspace to one region: the body alone does not tell, so all count. A tier
+# that is full falls back to default. A name that is not here can end up in any.
 TRIGGERED_TIERS: dict[str, tuple[str, ...]] = {
-    "": (DEFAULT_TIER, "priority"),
-    "auto": (DEFAULT_TIER, "priority"),
+    "": (DEFAULT_TIER, "priority", "us"),
+    "auto": (DEFAULT_TIER, "priority", "us"),
+    "standard_only": (DEFAULT_TIER, "us"),
     "default": (DEFAULT_TIER,),
     "flex": (DEFAULT_TIER, "flex"),
+    "batch": (DEFAULT_TIER, "batch", "us-batch"),
     "priority": (DEFAULT_TIER, "priority"),
-    "fast": (DEFAULT_TIER, "priority"),
+    "fast": (DEFAULT_TIER, "priority", "fast", "us-fast"),
+    "us": (DEFAULT_TIER, "us"),
+    "us-fast": (DEFAULT_TIER, "us", "us-fast"),
 }
 
 
@@ -70,6 +89,8 @@ class Extremes(msgspec.Struct, frozen=True, gc=False):
     """The dearest and the cheapest that a call may meet."""
 
     dearest_prompt: int
+    dearest_unwritten_prompt: int
+    """The same where nothing of the prompt can be written to a cache."""
     dearest_output: int
     cheapest_prompt: int
 
@@ -101,6 +122,19 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     is_reasoning: bool = False
     per_call_nano: int = 0
     """Added once to every answered call: models that search the web each time."""
+    units: tuple[tuple[str, int], ...] = ()
+    """Class of `UnitUsage` -> nano-USD per UNIT_PARTS of what it counts."""
+    is_by_token: bool = True
+    """False: tokens of this model have no price, whatever its rates say (they are 0)."""
+
+    def covers(self, usage: TokenUsage, units: UnitUsage = NO_UNITS) -> bool:
+        """True when all of it has a price. What has none makes the cost unknown, never 0."""
+        if not self.is_by_token and usage != NO_USAGE:
+            return False
+        if units is NO_UNITS:
+            return True
+        priced = {name for name, _ in self.units}
+        return all(name in priced or not getattr(units, name) for name in units.__struct_fields__)
 
     def band(self, prompt_tokens: int) -> Band:
         """The band of a prompt of that length."""
@@ -172,7 +206,10 @@ def compile_bands(tables: list[PriceTables]) -> tuple[Band, ...]:
 
 def _fill(own: Table, floors: list[Table]) -> Rates:
     """Every class: its own price, else the dearest of its fallback and of what the other tables list for it."""
-    return Rates(*(_rate(name, own, floors) for name in TOKEN_CLASSES))
+    rates = {name: _rate(name, own, floors) for name in TOKEN_CLASSES}
+    if "cache_write_1h" not in own:  # what lasts longer is not written for less
+        rates["cache_write_1h"] = max(rates["cache_write_1h"], rates["cache_write_5m"])
+    return Rates(**rates)
 
 
 def _rate(name: str, own: Table, floors: Iterable[Table]) -> int:
@@ -181,7 +218,9 @@ def _rate(name: str, own: Table, floors: Iterable[Table]) -> int:
     candidates = [own[near] for near in FALLBACKS.get(name, ()) if near in own][:1]
     candidates += [floor[name] for floor in floors if name in floor]
     if not candidates:
-        candidates = [_rate(name, floor, ()) for floor in floors]
+        # A tier's table may hold too little to tell; a standard one has both directions.
+        nearer = FALLBACKS.get(name, ())
+        candidates = [_rate(name, floor, ()) for floor in floors if any(near in floor for near in nearer)]
     return max(candidates)
 
 
@@ -209,6 +248,7 @@ def _extremes(rates: Iterable[Rates]) -> Extremes:
     prompt = [getattr(r, name) for r in every for name in PROMPT_CLASSES]
     return Extremes(
         dearest_prompt=max(prompt),
+        dearest_unwritten_prompt=max(getattr(r, name) for r in every for name in _UNWRITTEN_CLASSES),
         dearest_output=max(getattr(r, name) for r in every for name in COMPLETION_CLASSES),
         cheapest_prompt=min(prompt),
     )

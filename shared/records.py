@@ -45,6 +45,11 @@ class KeyDetail(msgspec.Struct, frozen=True, gc=False):
     """Provider settings in the order the operator gave them."""
     allowed_paths: tuple[AllowedPath, ...] = ()
     """Empty: every endpoint."""
+    rotation: bool = False
+    """True: calls are spread over the settings that may serve the model; False: the first of them serves."""
+    should_log_request: bool = False
+    """True: an event keeps the text of the request, up to a cap. So with the response."""
+    should_log_response: bool = False
 
 
 class KeyRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -13,7 +13,7 @@ import msgspec
 
 FAMILIES = (
     "WEIR_", "POSTGRESQL_", "REDIS_", "UPSTREAM_", "LIMITER_", "DRAIN_", "JOURNAL_", "SNAPSHOT_", "PROXY_",
-    "PROMETHEUS_", "IN_MEMORY_", "MAX_BODY", "BODY_", "ADMIN_", "CONFIG_FILE",
+    "PROMETHEUS_", "IN_MEMORY_", "MAX_BODY", "BODY_", "LOGGED_", "ADMIN_", "CONFIG_FILE",
 )  # fmt: skip
 """How our names begin. In `.env` nobody else's do."""
 

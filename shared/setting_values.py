@@ -7,13 +7,33 @@ import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from shared.durations import parse_seconds
 
 T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Host(NamedTuple):
+    """One of a list of servers."""
+
+    name: str
+    """A name or an address; beginning with `/`, a path of this machine."""
+    port: int | None = None
+    """Its own; None: the one that all of the list have in common. A path has none."""
+
+    @property
+    def is_path(self) -> bool:
+        """A Unix socket, or the folder of one."""
+        return self.name.startswith("/")
+
+    def __str__(self) -> str:
+        """As it is written in the setting."""
+        if self.port is None:
+            return self.name
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
 
 
 def text(value: str) -> str:
@@ -30,12 +50,34 @@ def _names(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def hosts(value: str) -> tuple[str, ...]:
-    """At least one name, comma separated."""
+# What no name of a host has, and a URL pasted here does.
+_HOST = re.compile(r"(?P<name>[^\s/@:\[\]]+)(:(?P<port>\d{1,5}))?", re.ASCII)
+_BRACKETED = re.compile(r"\[(?P<name>[^\[\]]+)\](:(?P<port>\d{1,5}))?", re.ASCII)
+
+
+def _host(part: str) -> Host:
+    if part.startswith("/"):
+        return Host(part)
+    if part.count(":") > 1 and not part.startswith("["):
+        ipaddress.IPv6Address(part)
+        return Host(part)
+    found = _BRACKETED.fullmatch(part) or _HOST.fullmatch(part)
+    if found is None or not 1 <= int(found["port"] or 1) <= 65535:
+        raise ValueError(part)
+    if part.startswith("["):
+        ipaddress.IPv6Address(found["name"])
+    return Host(found["name"], int(found["port"]) if found["port"] else None)
+
+
+def hosts(value: str) -> tuple[Host, ...]:
+    """At least one host, comma separated, each with a port of its own if need be."""
     names = _names(value)
     if not names:
         raise ValueError("must name at least one host")
-    return names
+    try:
+        return tuple(_host(name) for name in names)
+    except ValueError:
+        raise ValueError("must be hosts like db1,db2:5433,[fd00::1]:5432 or paths, comma separated") from None
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:

@@ -21,6 +21,7 @@ from shared.setting_sources import (
     without_service_links,
 )
 from shared.setting_values import (
+    Host,
     Network,
     choice,
     flag,
@@ -63,10 +64,16 @@ def _setting(default: str, parse: Callable[[str], T], plane: Plane, meaning: str
 class Settings:
     """The settings of one process: `settings.redis_hosts` is REDIS_HOSTS, parsed. Built by `load`."""
 
-    postgresql_hosts: tuple[str, ...] = _setting(
-        "localhost", hosts, "both", "Hosts of PostgreSQL, comma separated, tried in order; a path is a socket folder."
+    postgresql_hosts: tuple[Host, ...] = _setting(
+        "localhost",
+        hosts,
+        "both",
+        "Hosts of PostgreSQL, comma separated, each `host` or `host:port`; of several, the first that takes writes is "
+        "used. A path is a socket folder.",
     )
-    postgresql_port: int = _setting("5432", integer(1, 65535), "both", "Port of PostgreSQL.")
+    postgresql_port: int = _setting(
+        "5432", integer(1, 65535), "both", "Port of PostgreSQL where a host has none of its own."
+    )
     postgresql_db_name: str = _setting("weir", text, "both", "Database.")
     postgresql_username: str = _setting(
         "postgres",
@@ -76,7 +83,25 @@ class Settings:
     )
     postgresql_password: str = _setting("", text, "both", "Password of that user.", is_secret=True)
     postgresql_ssl_mode: str = _setting(
-        "disable", choice("disable", "prefer", "require", "verify-ca", "verify-full"), "both", "TLS to PostgreSQL."
+        "disable",
+        choice("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+        "both",
+        "TLS to PostgreSQL, as libpq means it; only `verify-full` makes sure of the server's name.",
+    )
+    postgresql_ssl_root_cert: str = _setting(
+        "",
+        text,
+        "both",
+        "PEM file of the authorities that PostgreSQL's certificate must come from; with `require` too, as in libpq. "
+        "`system`: those of this machine, with `verify-full` only.",
+    )
+    postgresql_ssl_cert: str = _setting("", text, "both", "PEM file of the client certificate shown to PostgreSQL.")
+    postgresql_ssl_key: str = _setting(
+        "",
+        text,
+        "both",
+        "PEM file of its key, not encrypted; empty: the key is in the certificate's file.",
+        is_secret=True,
     )
     postgresql_read_time_out: float = _setting("2m", positive_seconds, "both", "Longest read query.")
     postgresql_write_time_out: float = _setting("5s", positive_seconds, "both", "Longest write query.")
@@ -84,15 +109,35 @@ class Settings:
         "", text, "admin", "User that owns the schema and migrates it; empty: POSTGRESQL_USERNAME."
     )
     weir_migrate_password: str = _setting("", text, "admin", "Password of that user.", is_secret=True)
-    redis_hosts: tuple[str, ...] = _setting(
+    redis_hosts: tuple[Host, ...] = _setting(
         "localhost",
         hosts,
         "proxy",
-        "Hosts of Redis or Valkey, comma separated, tried in order; a path is a Unix socket.",
+        "Hosts of Redis or Valkey, comma separated, each `host` or `host:port`; the first that answers and is no "
+        "replica is used. A path is a Unix socket.",
     )
-    redis_port: int = _setting("6379", integer(1, 65535), "proxy", "Port of Redis.")
+    redis_port: int = _setting("6379", integer(1, 65535), "proxy", "Port of Redis where a host has none of its own.")
     redis_username: str = _setting("", text, "proxy", "User of Redis.")
     redis_password: str = _setting("", text, "proxy", "Password of Redis.", is_secret=True)
+    redis_tls: bool = _setting("false", flag, "proxy", "Speak TLS to Redis; a Unix socket never does.")
+    redis_tls_verify: str = _setting(
+        "full",
+        choice("full", "ca", "none"),
+        "proxy",
+        "What Redis's certificate must prove. `full`: a trusted authority and the host's name. `ca`: the authority "
+        "only. `none`: nothing, so whoever is in between can read along.",
+    )
+    redis_tls_root_cert: str = _setting(
+        "", text, "proxy", "PEM file of the authorities that Redis's certificate must come from; empty: the system's."
+    )
+    redis_tls_cert: str = _setting("", text, "proxy", "PEM file of the client certificate shown to Redis.")
+    redis_tls_key: str = _setting(
+        "",
+        text,
+        "proxy",
+        "PEM file of its key, not encrypted; empty: the key is in the certificate's file.",
+        is_secret=True,
+    )
     redis_db_start_index: int = _setting("0", integer(0, 15), "proxy", "Logical database of Redis that Weir uses.")
     limiter_timeout: float = _setting("50ms", positive_seconds, "proxy", "Longest wait for Redis in a request.")
     redis_read_time_out: float = _setting(
@@ -128,8 +173,11 @@ class Settings:
     weir_upstream_openai_url: str = _setting(
         "https://api.openai.com", url, "proxy", "Base URL of OpenAI; with or without `/v1`."
     )
+    weir_upstream_anthropic_url: str = _setting(
+        "https://api.anthropic.com", url, "proxy", "Base URL of Anthropic; with or without `/v1`."
+    )
     weir_model_catalog: Path | None = _setting(  # noqa: RUF009 - the field, not a shared value
-        "", optional(path), "proxy", "A JSON file of prices, laid over the shipped price list."
+        "", optional(path), "both", "A JSON file of prices, laid over the shipped price list."
     )
     upstream_allowed_networks: tuple[Network, ...] = _setting(
         "", networks, "proxy", "Private or loopback networks (CIDR, comma separated) that upstreams may lie in."
@@ -152,6 +200,19 @@ class Settings:
     max_body_bytes: int = _setting("10485760", integer(1024, 1 << 32), "proxy", "Largest request body.")
     body_timeout: float = _setting(
         "30s", positive_seconds, "proxy", "Longest time a request's body may take to arrive."
+    )
+    logged_body_bytes: int = _setting(
+        "65536",
+        integer(0, 1 << 20),
+        "proxy",
+        "Most that is kept of a request's and of an answer's text on its event, each, when the key asks for it.",
+    )
+    weir_privacy: str = _setting(
+        "strict",
+        choice("strict", "verbose"),
+        "proxy",
+        "`strict`: no text of a request or an answer in a log line. `verbose`: a request's line has what its key keeps "
+        "on events. Also `python -m proxy -p`.",
     )
     drain_notice: float = _setting(
         "5s", seconds, "proxy", "After SIGTERM: not ready, but still accepting, for so long."
@@ -190,6 +251,7 @@ def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -
         try:
             values[setting.name.lower()] = setting.parse(value)
         except ValueError as error:
-            shown = "" if setting.is_secret else f"{value!r} "
+            # A URL in the wrong place may carry a password.
+            shown = "" if setting.is_secret or "@" in value else f"{value!r} "
             raise SettingsError(f"{setting.name}: {shown}{error}") from None
     return Settings(**values, given=frozenset(name for name in BY_NAME if given.get(name)))

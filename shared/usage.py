@@ -1,6 +1,6 @@
-"""TokenUsage: Weir's one vocabulary for what a call consumed.
+"""What a call consumed, in Weir's one vocabulary: tokens by class, and what is billed by the piece.
 
-The classes are disjoint: a token is counted in exactly one. Wire formats report overlapping totals in different
+The token classes are disjoint: a token is counted in exactly one. Wire formats report overlapping totals in different
 ways (OpenAI's input includes cached tokens, Anthropic's does not); `proxy/wire/` turns those into this, once.
 """
 
@@ -14,6 +14,7 @@ class TokenUsage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """Prompt tokens at the full price: neither cached, nor written to a cache, nor audio."""
     cached_input: int = 0
     cache_write_5m: int = 0
+    """Written to a cache that forgets soon (Anthropic: 5 minutes, OpenAI: 30), and to one that lasts (an hour, 12)."""
     cache_write_1h: int = 0
     audio_input: int = 0
     output: int = 0
@@ -32,7 +33,26 @@ class TokenUsage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
         return self.output + self.reasoning + self.audio_output
 
 
+class UnitUsage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What is billed by the piece and not by the token, besides or instead of it."""
+
+    input_images: int = 0
+    output_images: int = 0
+    input_audio_ms: int = 0
+    """Milliseconds of audio that were listened to; `output_audio_ms` of audio that was made."""
+    output_audio_ms: int = 0
+    input_video_ms: int = 0
+    input_characters: int = 0
+    """Characters that were spoken or read; not the text of a chat, which is billed by the token."""
+    output_characters: int = 0
+    pages: int = 0
+    searches: int = 0
+    """Look-ups that the model made on the web."""
+
+
 TOKEN_CLASSES: tuple[str, ...] = TokenUsage.__struct_fields__
 PROMPT_CLASSES: tuple[str, ...] = ("input", "cached_input", "cache_write_5m", "cache_write_1h", "audio_input")
 COMPLETION_CLASSES: tuple[str, ...] = ("output", "reasoning", "audio_output")
+UNIT_CLASSES: tuple[str, ...] = UnitUsage.__struct_fields__
 NO_USAGE = TokenUsage()
+NO_UNITS = UnitUsage()

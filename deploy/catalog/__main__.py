@@ -1,6 +1,8 @@
 """`python -m deploy.catalog SOURCE`: renew shared/model_catalog.json from litellm's wheel or JSON file.
 
-`pip download --no-deps litellm==<version>` fetches the wheel. Prices that changed are entered from `--day` on.
+`pip download --no-deps litellm==<version>` fetches the wheel. Prices that changed are entered from `--day` on. With
+`--history genai-prices` that package tells since when, and what is announced; `--check genai-prices` prints every
+price on which the two differ.
 """
 
 import argparse
@@ -9,6 +11,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from deploy.catalog.check import disagreements
+from deploy.catalog.genai import GenaiPrices
+from deploy.catalog.history import with_history
 from deploy.catalog.litellm import read_models, read_source
 from deploy.catalog.merge import merge
 from deploy.catalog.render import content_hash, render
@@ -21,26 +25,35 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="litellm's wheel, or its model_prices JSON file")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="the catalogue to renew (default: the shipped one)")
     parser.add_argument("--day", type=date.fromisoformat, default=datetime.now(tz=UTC).date(), help="of changed prices")
+    parser.add_argument("--history", choices=["genai-prices"], help="where days and announced prices come from")
     parser.add_argument("--check", choices=["genai-prices"], help="print where that package disagrees")
     options = parser.parse_args(arguments)
 
     content, label = read_source(options.source)
-    fresh = read_models(content)
+    sources, fresh = {"prices": label}, read_models(content)
+    if options.history:
+        other = GenaiPrices()
+        sources["history"], fresh = other.label, with_history(fresh, other, options.day)
     version, known = read_entries(options.out) if options.out.exists() else ("", {})
     models = merge(known, fresh, options.day)
     digest = content_hash(models)
     if not version.endswith(digest):
         version = f"{options.day}.{digest}"
-        options.out.write_text(render(version, {"prices": label}, models), encoding="utf-8")
+        options.out.write_text(render(version, sources, models), encoding="utf-8")
     load_catalog(options.out)
 
     say = sys.stdout.write
-    gone = len(models.keys() - fresh.keys())
-    say(f"{options.out}: version {version}, {len(models)} models, {gone} of them no longer in the source\n")
+    for provider, entries in models.items():
+        gone = len(entries.keys() - fresh.get(provider, {}).keys())
+        say(f"{provider}: {len(entries)} models, {gone} of them no longer in the source\n")
+    say(f"{options.out}: version {version}\n")
     if options.check:
-        lines = list(disagreements(fresh))
-        say("".join(f"  {line}\n" for line in lines))
-        say(f"{len(lines)} disagreements with {options.check}\n")
+        found = list(disagreements(models, GenaiPrices(), options.day))
+        say("".join(f"  {one}\n" for one in found))
+        both = [one for one in found if one.is_contradiction]
+        open_ones = sum(1 for one in both if not one.reason)
+        say(f"{len(both)} prices differ from {options.check}, {open_ones} of them for no known reason; ")
+        say(f"{len(found) - len(both)} are listed by one side only\n")
     return 0
 
 

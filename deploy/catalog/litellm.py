@@ -1,53 +1,91 @@
-"""Reads litellm's price file (MIT) into entries of our catalogue: OpenAI's models that are billed by the token.
+"""Reads litellm's price file (MIT) into entries of our catalogue, by provider.
 
-The file names a price `<what>_cost_per_token[_above_<n>k_tokens][_<tier>]`, in USD per token. Left out: what no token
-class of ours stands for (images, seconds, storage), batch prices (no endpoint here is billed by them), and writes to a
-cache that lasts over 12 hours (the chat API writes only the short one).
+The file names a price `<what>_cost_per_<unit>[_above_<n>k_tokens][_<tier>]`, in USD. Taken are models that answer
+chats, completions, responses, embeddings and moderations, and speech both ways. Left out: what nothing of ours counts
+(image and video tokens, storage, sessions, capacity by the hour).
 """
 
 import re
 import zipfile
+from collections.abc import Container
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from shared.catalog import Amounts, LongPrompts, ModelEntry, PriceRow, TokenClass
+from deploy.catalog.corrections import ADDITIONS, CORRECTIONS, DEFAULTS, FREE
+from deploy.catalog.multipliers import multiplied_tiers
+from deploy.catalog.regions import with_regional_prices
+from shared.catalog import Entries
+from shared.price_entries import Amounts, LongPrompts, ModelEntry, PriceRow, TokenClass, Unit, UnitAmounts
 
 IN_WHEEL = "litellm/model_prices_and_context_window_backup.json"
-PROVIDERS = frozenset({"openai", "text-completion-openai"})
-MODES = frozenset({"chat", "responses", "completion"})
-TIERS = ("flex", "priority", "ultrafast")
+SPEECH_MODES = frozenset({"audio_transcription", "audio_speech"})
+MODES = frozenset({"chat", "responses", "completion", "embedding", "moderation"}) | SPEECH_MODES
+NO_OUTPUT_MODES = frozenset({"embedding", "moderation"})
+TIERS = {"flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "batch": "batches"}
+"""Our name of a tier -> how the file's fields end."""
 
-CLASS_FIELDS: dict[TokenClass, str] = {
-    "input": "input_cost_per_token",
-    "cached_input": "cache_read_input_token_cost",
-    # OpenAI's one kind of cache write; it lasts 30 minutes at least. Ours is named after Anthropic's short one.
-    "cache_write_5m": "cache_creation_input_token_cost",
-    "audio_input": "input_cost_per_audio_token",
-    "output": "output_cost_per_token",
-    "reasoning": "output_cost_per_reasoning_token",
-    "audio_output": "output_cost_per_audio_token",
-}
 
-# Where the file is wrong; OpenAI's model and pricing pages say otherwise.
-CORRECTIONS: dict[str, dict[str, Any]] = {
-    "gpt-4": {"max_output_tokens": 8192},
-    "gpt-4-0613": {"max_output_tokens": 8192},
-    "ft:gpt-4-0613": {"max_output_tokens": 8192},
-    "babbage-002": {"max_output_tokens": 16384},
-    "davinci-002": {"max_output_tokens": 16384},
-    "ft:babbage-002": {"max_output_tokens": 16384},
-    "ft:davinci-002": {"max_output_tokens": 16384},
-    "gpt-3.5-turbo-instruct": {"max_input_tokens": 4096},
-    "gpt-3.5-turbo-instruct-0914": {"max_input_tokens": 4096, "max_output_tokens": 4096},
-    # The price of reading the cache, entered as that of writing it; its elder sister has it right.
-    "ft:gpt-4o-2024-11-20": {
-        "cache_read_input_token_cost": Decimal("0.000001875"),
-        "cache_creation_input_token_cost": None,
-    },
+class Source(NamedTuple):
+    """Where a provider's models are in the file."""
+
+    provider: str
+    prefixes: tuple[str, ...] = ()
+    """What stands before a model's name and is not part of it."""
+
+
+# Of two rows with one name the one from the earlier source counts.
+SOURCES = {
+    "openai": Source("openai"),
+    "text-completion-openai": Source("openai"),
+    "anthropic": Source("anthropic"),
+    "azure": Source("azure", ("azure/",)),
+    "azure_text": Source("azure", ("azure/",)),
+    "azure_ai": Source("azure", ("azure_ai/",)),
+    "bedrock_converse": Source("bedrock", ("bedrock/",)),
+    "bedrock": Source("bedrock", ("bedrock/",)),
+    "bedrock_mantle": Source("bedrock", ("bedrock_mantle/",)),
+    "deepinfra": Source("deepinfra", ("deepinfra/",)),
+    "mistral": Source("mistral", ("mistral/",)),
+    "groq": Source("groq", ("groq/",)),
+    "gemini": Source("google", ("gemini/",)),
+    "deepseek": Source("deepseek", ("deepseek/",)),
+    "xai": Source("xai", ("xai/",)),
 }
+# Capacity by the hour, routes of litellm's own, and ids that AWS does not have.
+_NOT_A_NAME = re.compile(
+    r"^azure/container$|^openai/container$|^bedrock/(.*commitment/|invoke/|(us-gov-[a-z]+-1/)?claude-)"
+)
+# xAI prices from 200k tokens on, others above so many.
+_INCLUSIVE = frozenset({"xai"})
+
+CLASS_FIELDS: dict[TokenClass, tuple[str, ...]] = {
+    "input": ("input_cost_per_token",),
+    "cached_input": ("cache_read_input_token_cost", "input_cost_per_token_cache_hit"),
+    # Short-lived and long-lived writes, named after Anthropic's. OpenAI's live 30 minutes or 12 hours.
+    "cache_write_5m": ("cache_creation_input_token_cost",),
+    "cache_write_1h": (
+        "cache_creation_input_token_cost_above_1hr",
+        "cache_creation_input_token_cost_above_12hr",
+    ),
+    "audio_input": ("input_cost_per_audio_token",),
+    "output": ("output_cost_per_token",),
+    "reasoning": ("output_cost_per_reasoning_token",),
+    "audio_output": ("output_cost_per_audio_token",),
+}
+UNIT_FIELDS: dict[str, Unit] = {
+    "input_cost_per_image": "input_image",
+    "input_cost_per_character": "input_character",
+    "output_cost_per_character": "output_character",
+}
+HOUR_FIELDS: dict[str, Unit] = {
+    "input_cost_per_audio_per_second": "input_audio_hour",
+    "input_cost_per_video_per_second": "input_video_hour",
+}
+# Whole models billed by the second. `output_cost_per_second` repeats the price, so that both together would be double.
+TRANSCRIBED = "input_cost_per_second"
 
 _LONG = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 _decoder = msgspec.json.Decoder(dict[str, dict[str, Any]], float_hook=Decimal)
@@ -61,37 +99,74 @@ def read_source(path: Path) -> tuple[bytes, str]:
         return wheel.read(IN_WHEEL), " ".join(path.name.split("-")[:2])
 
 
-def read_models(content: bytes) -> dict[str, ModelEntry]:
-    """Entries by model name. A model without both an input and an output price is left out: unknown, not free."""
-    models: dict[str, ModelEntry] = {}
-    for name, listed in _decoder.decode(content).items():
-        facts = {**listed, **CORRECTIONS.get(name, {})}
-        if facts.get("litellm_provider") not in PROVIDERS or facts.get("mode") not in MODES or "/" in name:
-            continue
-        classes = _amounts(facts, "")
-        if not {"input", "output"} <= classes.keys():
-            continue
-        models[name] = ModelEntry(
-            prices=(
-                PriceRow(
-                    classes=classes,
-                    tiers=_tiers(facts, ""),
-                    above=tuple(
-                        LongPrompts(
-                            input_tokens=thousands * 1000,
-                            classes=_amounts(facts, f"_above_{thousands}k_tokens"),
-                            tiers=_tiers(facts, f"_above_{thousands}k_tokens"),
-                        )
-                        for thousands in _thresholds(facts)
-                    ),
-                    call=_per_call(name, facts),
-                ),
-            ),
-            max_input=facts.get("max_input_tokens"),
-            max_output=facts.get("max_output_tokens"),
-            is_reasoning=bool(facts.get("supports_reasoning")),
-        )
-    return models
+def read_models(content: bytes) -> Entries:
+    """Entries by provider and model. A model whose price the file does not tell is left out: unknown, not free."""
+    listed = {**ADDITIONS, **_decoder.decode(content)}
+    found: Entries = {}
+    for theirs, source in SOURCES.items():
+        for full_name, facts in listed.items():
+            if facts.get("litellm_provider") != theirs or facts.get("mode") not in MODES:
+                continue
+            name = _name(full_name, source)
+            if _NOT_A_NAME.search(f"{source.provider}/{name}"):
+                continue
+            corrected = CORRECTIONS.get((source.provider, name), {})
+            row = _row(source.provider, name, {**DEFAULTS.get(source.provider, {}), **facts, **corrected})
+            if row is not None:
+                found.setdefault(source.provider, {}).setdefault(name, row)
+    if "bedrock" in found:
+        found["bedrock"] = with_regional_prices(found["bedrock"])
+    return found
+
+
+def _name(full_name: str, source: Source) -> str:
+    for prefix in source.prefixes:
+        if full_name.startswith(prefix):
+            return full_name.removeprefix(prefix)
+    return full_name
+
+
+def _row(provider: str, name: str, facts: dict[str, Any]) -> ModelEntry | None:
+    classes = _classes(provider, name, facts)
+    by_token = bool(classes)
+    units = _units(provider, name, facts, by_token=by_token)
+    if not classes and not units:
+        return None
+    tiers = _tiers(provider, facts, "") if by_token else {}
+    row = PriceRow(
+        classes=classes,
+        tiers=tiers,
+        above=tuple(_long(provider, facts, thousands, tiers) for thousands in _thresholds(facts)) if by_token else (),
+        units=units,
+        call=_per_call(name, facts),
+    )
+    return ModelEntry(
+        prices=(row,),
+        max_input=_count(facts, "max_input_tokens"),
+        max_output=None if facts["mode"] in NO_OUTPUT_MODES else _count(facts, "max_output_tokens"),
+        is_reasoning=bool(facts.get("supports_reasoning")),
+    )
+
+
+def _classes(provider: str, name: str, facts: dict[str, Any]) -> Amounts:
+    """The standard prices; empty when the file does not tell both directions, where there are two."""
+    classes = _amounts(facts, "")
+    if (provider, name) in FREE:
+        return {"input": Decimal(0), "output": Decimal(0)}
+    if facts["mode"] in NO_OUTPUT_MODES and "input" in classes:
+        classes.setdefault("output", Decimal(0))
+    return classes if {"input", "output"} <= classes.keys() else {}
+
+
+def _long(provider: str, facts: dict[str, Any], thousands: int, known: Container[str]) -> LongPrompts:
+    """Of the tiers only those that short prompts have a price in: a longer one is never the cheaper one."""
+    suffix = f"_above_{thousands}k_tokens"
+    tiers = _tiers(provider, facts, suffix)
+    return LongPrompts(
+        input_tokens=thousands * 1000 - (provider in _INCLUSIVE),
+        classes=_amounts(facts, suffix),
+        tiers={tier: amounts for tier, amounts in tiers.items() if tier in known},
+    )
 
 
 def _thresholds(facts: dict[str, Any]) -> list[int]:
@@ -101,25 +176,68 @@ def _thresholds(facts: dict[str, Any]) -> list[int]:
 def _amounts(facts: dict[str, Any], suffix: str) -> Amounts:
     """Prices per million tokens of the fields with this suffix. 0 is the file's way to say that it does not know."""
     found: Amounts = {}
-    for name, field in CLASS_FIELDS.items():
-        amount = facts.get(field + suffix)
+    for name, fields in CLASS_FIELDS.items():
+        amount = next((facts[field + suffix] for field in fields if facts.get(field + suffix)), None)
         if amount:
-            found[name] = _plain(Decimal(amount) * 1_000_000)
+            found[name] = plain(Decimal(amount) * 1_000_000)
+    written, full = found.get("cache_write_5m"), found.get("input")
+    if written is not None and full is not None and written < full:
+        # No provider writes to a cache for less than it reads a prompt: the price of the cache's reads, misplaced.
+        found.setdefault("cached_input", found.pop("cache_write_5m"))
+    if found.get("reasoning") == found.get("output"):
+        found.pop("reasoning", None)  # tiers that do not tell it again would keep the standard price
     return found
 
 
-def _tiers(facts: dict[str, Any], suffix: str) -> dict[str, Amounts]:
-    tiers = {tier: _amounts(facts, f"{suffix}_{tier}") for tier in TIERS}
-    return {tier: amounts for tier, amounts in tiers.items() if amounts}
+def _tiers(provider: str, facts: dict[str, Any], suffix: str) -> dict[str, Amounts]:
+    tiers = {tier: _amounts(facts, f"{suffix}_{ending}") for tier, ending in TIERS.items()}
+    listed = {tier: amounts for tier, amounts in tiers.items() if amounts}
+    return multiplied_tiers(provider, facts, _amounts(facts, suffix), listed)
+
+
+def _units(provider: str, name: str, facts: dict[str, Any], *, by_token: bool) -> UnitAmounts:
+    """What is billed by the piece: all of it, or what comes on top of tokens."""
+    found: UnitAmounts = {}
+    if facts["mode"] in SPEECH_MODES:
+        # Priced by the token these carry a price by the second too, for orientation.
+        if not by_token and facts.get(TRANSCRIBED):
+            found["input_audio_hour"] = by_the_hour(facts[TRANSCRIBED])
+        if not by_token and facts.get("input_cost_per_character"):
+            found["input_character"] = plain(Decimal(facts["input_cost_per_character"]))
+        return found
+    if facts["mode"] == "embedding":
+        found.update({unit: plain(Decimal(facts[field])) for field, unit in UNIT_FIELDS.items() if facts.get(field)})
+        found.update({unit: by_the_hour(facts[field]) for field, unit in HOUR_FIELDS.items() if facts.get(field)})
+        return found
+    search = facts.get("search_context_cost_per_query")
+    if by_token and search and _per_call(name, facts) is None:
+        found["search"] = _dearest_search(search)
+    return found
+
+
+def _dearest_search(search: dict[str, Any]) -> Decimal:
+    return plain(max(Decimal(str(usd)) for usd in search.values()))
 
 
 def _per_call(name: str, facts: dict[str, Any]) -> Decimal | None:
     """The search models look something up on every call, and each look-up has a price."""
     if "-search-" not in name:
         return None
-    return _plain(max(Decimal(str(usd)) for usd in facts["search_context_cost_per_query"].values()))
+    return _dearest_search(facts["search_context_cost_per_query"])
 
 
-def _plain(amount: Decimal) -> Decimal:
+def _count(facts: dict[str, Any], field: str) -> int | None:
+    value = facts.get(field)
+    return int(value) if isinstance(value, int | Decimal) and value > 0 else None
+
+
+def by_the_hour(usd_per_second: Decimal | int) -> Decimal:
+    """Speech is sold by the minute or the hour; the file rounds to a second. A whole $0.001 is what was meant."""
+    usd = Decimal(usd_per_second) * 3600
+    published = usd.quantize(Decimal("0.001"))
+    return plain(published if abs(usd - published) <= usd / 2000 else usd.quantize(Decimal("0.000000001")))
+
+
+def plain(amount: Decimal) -> Decimal:
     """The same amount as people write it: no exponent, no trailing zeros."""
     return Decimal(f"{amount.normalize():f}")

@@ -5,34 +5,39 @@ from typing import Any
 
 import msgspec
 
-from shared.catalog import ModelEntry
+from shared.catalog import Entries
+from shared.price_entries import UNITS
 from shared.usage import TOKEN_CLASSES
 
 _LINE = 118
 
 
-def content_hash(models: dict[str, ModelEntry]) -> str:
+def content_hash(models: Entries) -> str:
     """Names the content; part of the version that events carry."""
     return hashlib.sha256(_text(_ordered(models), 0).encode()).hexdigest()[:8]
 
 
-def render(version: str, source: dict[str, str], models: dict[str, ModelEntry]) -> str:
+def render(version: str, source: dict[str, str], models: Entries) -> str:
     """The file."""
-    return _text({"version": version, "source": source, "models": _ordered(models)}, 0) + "\n"
+    return _text({"version": version, "source": source, "providers": _ordered(models)}, 0) + "\n"
 
 
-def _ordered(models: dict[str, ModelEntry]) -> dict[str, Any]:
-    return {name: _sorted(msgspec.to_builtins(models[name])) for name in sorted(models)}
+def _ordered(models: Entries) -> dict[str, Any]:
+    return {
+        provider: {name: _sorted(msgspec.to_builtins(models[provider][name])) for name in sorted(models[provider])}
+        for provider in sorted(models)
+    }
 
 
 def _sorted(value: Any) -> Any:
-    """Tables of prices in the order of TOKEN_CLASSES; everything else as its struct has it."""
+    """Tables of prices in the order of their classes; everything else as its struct has it."""
     if isinstance(value, list | tuple):
         return [_sorted(item) for item in value]
     if not isinstance(value, dict):
         return value
-    if value.keys() <= set(TOKEN_CLASSES):
-        return {name: value[name] for name in TOKEN_CLASSES if name in value}
+    for order in (TOKEN_CLASSES, tuple(UNITS)):
+        if value.keys() <= set(order):
+            return {name: value[name] for name in order if name in value}
     return {key: _sorted(item) for key, item in value.items()}
 
 

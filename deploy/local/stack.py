@@ -34,9 +34,13 @@ GRACE_SECONDS = 30
 # What only means something with a server of one's own. Given without it, it would be silently ignored.
 _POSTGRESQL_NAMES = (
     *("POSTGRESQL_PORT", "POSTGRESQL_DB_NAME", "POSTGRESQL_USERNAME", "POSTGRESQL_PASSWORD", "POSTGRESQL_SSL_MODE"),
+    *("POSTGRESQL_SSL_ROOT_CERT", "POSTGRESQL_SSL_CERT", "POSTGRESQL_SSL_KEY"),
     *("WEIR_MIGRATE_USERNAME", "WEIR_MIGRATE_PASSWORD"),
 )
-_REDIS_NAMES = ("REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD")
+_REDIS_NAMES = (
+    *("REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD"),
+    *("REDIS_TLS", "REDIS_TLS_VERIFY", "REDIS_TLS_ROOT_CERT", "REDIS_TLS_CERT", "REDIS_TLS_KEY"),
+)
 
 # The local stack's own defaults: upstreams on this machine are welcome, and nobody balances load over it.
 _LOCAL_DEFAULTS = {"UPSTREAM_ALLOWED_NETWORKS": "127.0.0.0/8,::1/128", "DRAIN_NOTICE": "0s"}
@@ -258,7 +262,7 @@ def _migrate(settings: Settings) -> None:
     try:
         asyncio.run(migrate(settings))
     except (OSError, TimeoutError, asyncpg.PostgresError, MigrationError) as error:
-        hosts = ",".join(settings.postgresql_hosts)
+        hosts = ",".join(str(host) for host in settings.postgresql_hosts)
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LaunchError(f"cannot bring the database on {hosts} up to date: {told}") from None
 
