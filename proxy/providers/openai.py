@@ -1,6 +1,6 @@
 """OpenAI, as documented at developers.openai.com/api/reference."""
 
-from proxy.providers.rows import COMMON_FORWARDED, COMMON_RETURNED, Provider, forward
+from proxy.providers.rows import COMMON_FORWARDED, COMMON_RETURNED, SDK_FORWARDED, Provider, forward
 
 OPENAI = Provider(
     name="openai",
@@ -11,26 +11,15 @@ OPENAI = Provider(
     # `max_tokens` is its deprecated name, which reasoning models refuse.
     output_cap="max_completion_tokens",
     forwarded=COMMON_FORWARDED
+    + SDK_FORWARDED
     + forward(
         "openai-beta",
         # These choose among what the operator's credential may use; the contract forwards them (§4.6).
         "openai-organization",
         "openai-project",
         "x-client-request-id",
-        # The SDK tells what it is; OpenAI's support asks for it.
-        "x-stainless-arch",
-        "x-stainless-async",
-        "x-stainless-helper-method",
-        "x-stainless-lang",
-        "x-stainless-os",
-        "x-stainless-package-version",
-        "x-stainless-raw-response",
-        "x-stainless-read-timeout",
-        "x-stainless-retry-count",
-        "x-stainless-runtime",
-        "x-stainless-runtime-version",
-        "x-stainless-timeout",
     ),
+    steering=frozenset({b"openai-organization", b"openai-project"}),
     # Not `openai-organization` and `openai-project`: the names of the operator's account.
     returned=(*COMMON_RETURNED, "openai-processing-ms", "openai-version"),
 )

@@ -44,6 +44,22 @@ def forward(*names: str) -> tuple[tuple[bytes, str], ...]:
 # here: upstream gets its own of each.
 COMMON_FORWARDED = forward("accept", "user-agent", "traceparent", "tracestate")
 
+# What the SDKs of both houses say of themselves, for upstream's support: they come from one generator.
+SDK_FORWARDED = forward(
+    "x-stainless-arch",
+    "x-stainless-async",
+    "x-stainless-helper-method",
+    "x-stainless-lang",
+    "x-stainless-os",
+    "x-stainless-package-version",
+    "x-stainless-raw-response",
+    "x-stainless-read-timeout",
+    "x-stainless-retry-count",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-timeout",
+)
+
 # What any provider's answer may tell the caller: no cookie, and none of its rate limits, which are the operator's.
 # How long to wait after upstream's own 429 or 503 is for the caller's SDK to know.
 COMMON_RETURNED = (
@@ -62,7 +78,8 @@ class Provider(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     name: str
     """As in provider settings and in paths."""
     base_url_setting: str
-    """The setting that holds its base URL; a provider setting's own `url` goes before it."""
+    """The setting that holds its base URL; a provider setting's own `url` goes before it. Empty: it is always given
+    by the provider setting, whose `url` is then a required parameter."""
     auth_scheme: str
     """A row of AUTH_SCHEMES."""
     required_params: tuple[str, ...]
@@ -73,6 +90,10 @@ class Provider(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The body's member that caps the output of each choice, where the caller gave none."""
     forwarded: tuple[tuple[bytes, str], ...]
     """The caller's headers that go upstream; everything else stays here."""
+    steering: frozenset[bytes] = frozenset()
+    """Those of them that choose among what a credential may use: a refusal may then be the caller's own doing."""
+    default_headers: tuple[tuple[str, str], ...] = ()
+    """Headers without which upstream refuses, sent when the caller sends none of that name."""
     returned: tuple[str, ...]
     """Upstream's headers that go back to the caller; everything else stays here."""
 

@@ -24,11 +24,9 @@ def _openai_error(kind: ErrorKind, message: str, request_id: str) -> dict[str, A
 
 
 def _anthropic_error(kind: ErrorKind, message: str, request_id: str) -> dict[str, Any]:
-    return {
-        "type": "error",
-        "error": {"type": kind.anthropic_type, "message": message},
-        "request_id": request_id,
-    }
+    body = {"type": "error", "error": {"type": kind.anthropic_type, "message": message}}
+    # An event in a stream has none: its answer's head told it.
+    return body | {"request_id": request_id} if request_id else body
 
 
 DIALECTS: dict[Dialect, Callable[[ErrorKind, str, str], dict[str, Any]]] = {

@@ -9,7 +9,10 @@ from typing import Protocol
 
 import msgspec
 
-from shared.usage import TokenUsage
+from shared.usage import NO_UNITS, TokenUsage, UnitUsage
+
+MOST_SEEN_TEXT = 256 * 1024
+"""Characters of a stream's text that are kept to be counted."""
 
 
 class Call(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -21,17 +24,23 @@ class Call(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     user_id: str = ""
     output_cap: int | None = None
     """Most output tokens of one choice, as the caller capped it; None: no cap given."""
+    least_output_cap: int = 0
+    """The cap may not be lowered below this: a budget for thinking must fit in it, or upstream refuses."""
     choices: int = 1
     """Answers asked for; each may use the whole cap."""
     prompt_bound: int = 0
     """Tokens that the prompt cannot exceed, from its bytes alone."""
     is_unbounded: bool = False
     """The bytes do not bound the cost: media, files, predictions, tools that upstream runs."""
+    may_write_cache: bool = True
+    """Upstream may write some of the prompt to a cache, which can cost more than to read it."""
     asked_usage: bool = False
     """The caller wants usage in the stream; otherwise Weir asks for it and hides the frame it comes in."""
     service_tier: str = ""
     has_stream_options: bool = False
     """The body has the member that must be edited to ask for usage; it cannot just be appended."""
+    object_ids: tuple[str, ...] = ()
+    """Objects at upstream that the body names by id, and that must belong to the key's account."""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -44,6 +53,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """The tier upstream served, which may not be the one asked for. Empty: not told."""
     why_no_usage: str = ""
     """For the log, where usage is None: missing, or not to be trusted."""
+    units: UnitUsage = NO_UNITS
+    """What is billed by the piece, besides the tokens."""
 
 
 class Stream(Protocol):
@@ -55,7 +66,17 @@ class Stream(Protocol):
     response_model: str
     service_tier: str
     saw_first_token: bool
-    """A frame with data has come."""
+    """A frame with data has come; with output, where the format tells them apart."""
+
+    @property
+    def prompt_usage(self) -> TokenUsage | None:
+        """What went in, exactly, where upstream tells it before the end: for a stream whose usage never came."""
+        ...
+
+    @property
+    def units(self) -> UnitUsage:
+        """What is billed by the piece, besides the tokens: as told so far."""
+        ...
 
     @property
     def saw_done(self) -> bool:
@@ -72,6 +93,19 @@ class Stream(Protocol):
         """Estimate of the output tokens relayed so far: for journals, and where usage never came."""
         ...
 
+    @property
+    def text(self) -> str:
+        """What was relayed so far, as a tokenizer would see it: its first MOST_SEEN_TEXT characters at most.
+
+        For a count where upstream's usage never came; empty once usage is known.
+        """
+        ...
+
+    @property
+    def output_chars(self) -> int:
+        """Characters relayed so far, those beyond `text` included: a count of `text` is scaled up by it."""
+        ...
+
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to send the caller now: whole frames, maybe none. Raises UpstreamFailure upstream_invalid."""
         ...
@@ -85,6 +119,11 @@ class Stream(Protocol):
         ...
 
 
+def no_text(body: bytes) -> str:
+    """Of a format whose text nobody can count."""
+    return ""
+
+
 class Format(msgspec.Struct, frozen=True):
     """How one kind of body is read, edited and metered."""
 
@@ -96,3 +135,9 @@ class Format(msgspec.Struct, frozen=True):
     open_stream: Callable[[Call], Stream]
     read_answer: Callable[[bytes], Answer]
     """Never raises: an answer that cannot be read has no usage, and says why."""
+    prompt_text: Callable[[bytes], str] = no_text
+    """All text of a request's body that a tokenizer would see, joined by newlines; of prompts that came as tokens, a
+    word of one token for each. Used only where upstream reports no usage. Empty: not known, what the bytes bound
+    stands. Never raises."""
+    answer_text: Callable[[bytes], str] = no_text
+    """The same of a whole answer. Never raises."""

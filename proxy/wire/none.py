@@ -3,7 +3,7 @@
 from proxy.wire.errors import render_error_body
 from proxy.wire.format import Answer, Call
 from proxy.wire.sse import FrameSplitter
-from shared.usage import TokenUsage
+from shared.usage import NO_UNITS, TokenUsage
 
 _CALL = Call()
 _ANSWER = Answer(why_no_usage="the endpoint reports none")
@@ -30,6 +30,8 @@ class UnmeteredStream:
     def __init__(self) -> None:
         self._splitter = FrameSplitter()
         self.usage: TokenUsage | None = None
+        self.prompt_usage: TokenUsage | None = None
+        self.units = NO_UNITS
         self.why_no_usage = _ANSWER.why_no_usage
         self.response_id = ""
         self.response_model = ""
@@ -38,6 +40,8 @@ class UnmeteredStream:
         self.saw_done = False
         self.is_error = False
         self.output_tokens = 0
+        self.text = ""
+        self.output_chars = 0
 
     def feed(self, chunk: bytes) -> bytes:
         """The frames that are complete now."""

@@ -1,18 +1,12 @@
-"""The shape of a chat completion's body, looked at so that no reader finds another call in it than we do.
+"""The shape of a chat completion's body, for `body_look` to look at.
 
-Decides which members are read and which spellings are refused; it must not know what is done with a value.
-Some readers match names without regard to case and take the last one (Go's encoding/json, and upstreams built on
-it): `"Model"` after `"model"` would be another call than the one that was checked. So the first look knows every
-member of the API and fails on any other, at no cost beyond the parse; only then names are compared one by one.
+Decides which members are read; it must not know what is done with a value.
 """
 
-import itertools
-from collections.abc import Collection
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import msgspec
-
-from proxy.wire.body import BodyError, Member, Notes, Peek, ShapeError, find_members, once
+from proxy.wire.body import Member, Notes, once
+from proxy.wire.body_look import NUMBERED, BodyLook, shape
 
 CAPS = ("max_completion_tokens", "max_tokens")
 UNBOUNDING = ("web_search_options", "prediction")
@@ -20,9 +14,6 @@ UNBOUNDING = ("web_search_options", "prediction")
 tokens of a prediction as output."""
 RARE = (*UNBOUNDING, "modalities")
 _ONCE = ("model", "stream", "n", "user", "service_tier", *CAPS, *RARE)
-_ACTED_ON = frozenset((*_ONCE, "messages", "stream_options", "tools"))
-_IN_MESSAGES = frozenset({"content", "audio"})
-_IN_OPTIONS = frozenset({"include_usage"})
 
 _TEXT_PARTS = frozenset({"text", "refusal"})
 _CALLERS_TOOLS = frozenset({"function", "custom"})
@@ -42,7 +33,8 @@ _PASSED_OVER_IN_MESSAGES = (
     "cache_control",
 )  # fmt: skip
 _UsualRole = Literal["system", "developer", "user", "assistant", "tool", "function"]
-_PASSED_OVER_IN_PARTS = ("text", "refusal", "image_url", "input_audio", "file", "cache_control")
+_PASSED_OVER_IN_PARTS = ("text", "refusal", "image_url", "input_audio", "cache_control")
+_PASSED_OVER_IN_FILES = ("file_data", "filename")
 _PASSED_OVER_IN_TOOLS = ("function", "custom", "strict", "name", "description", "parameters", "cache_control")
 
 
@@ -69,101 +61,57 @@ class _Audio(Member):
             notes["is_unbounded"] = True
 
 
-# Numbers every object of two kinds that is decoded, so that messages which a second `messages` member replaced are
-# missed, and so are options. A factory in C costs 0.05 µs an object where a hook costs 0.2.
-_next_number = itertools.count().__next__
+class FileId(Member):
+    """A file that upstream holds: its size is not in the bytes, and it may be another account's."""
 
-
-class _Number(Member):
     @staticmethod
     def note(notes: Notes, value: Any) -> None:
-        raise BodyError("the body has an unknown member")
+        """Keep the id."""
+        notes["is_unbounded"] = True
+        if type(value) is str:
+            notes.setdefault("object_ids", []).append(value)
 
 
-_NUMBERED = ("number", _Number, msgspec.field(name=" number", default_factory=cast(Any, _next_number)))
+def stream_options(*, is_open: bool) -> Any:
+    """The type of the member that asks for usage; `include_usage` is noted as if it were a member of the body."""
+    passed_over = () if is_open else _PASSED_OVER_IN_OPTIONS
+    options = shape("Options", [("include_usage", once("include_usage"), None), NUMBERED], passed_over)
+    # Null options have no number: the closed look leaves them to the open one, whose walk counts every member.
+    return options | None if is_open else options
 
 
-def _shape(name: str, fields: list[Any], passed_over: tuple[str, ...] = ()) -> Any:
-    """A struct; with names to pass over it allows no others. Raw: a value costs little more than if it is skipped."""
-    raw = [(other, msgspec.Raw, None) for other in passed_over]
-    return msgspec.defstruct(name, fields + raw, gc=False, forbid_unknown_fields=bool(passed_over))
-
-
-def _peek(*, is_open: bool, is_open_inside: bool) -> Peek:
-    """`is_open`: other members may stand in the body, in messages and options. `is_open_inside`: in parts and tools."""
-    part = _shape("Part", [("type", _PartType)], () if is_open_inside else _PASSED_OVER_IN_PARTS)
-    tool = _shape("Tool", [("type", _ToolType | None, None)], () if is_open_inside else _PASSED_OVER_IN_TOOLS)
+def _fields(is_open: bool, is_open_inside: bool) -> list[Any]:
+    file = shape("File", [("file_id", FileId, None)], () if is_open_inside else _PASSED_OVER_IN_FILES)
+    part = shape(
+        "Part",
+        [("type", _PartType), ("file", file | None, None)],
+        () if is_open_inside else _PASSED_OVER_IN_PARTS,
+    )
+    tool = shape("Tool", [("type", _ToolType | None, None)], () if is_open_inside else _PASSED_OVER_IN_TOOLS)
     content = str | list[part | str] | None
-    inside = [("content", content, None), ("audio", _Audio, _Audio.mark), _NUMBERED]
+    inside = [("content", content, None), ("audio", _Audio, _Audio.mark), NUMBERED]
     if not is_open:
         # The decoder looks for names in this order, beginning after the one before; a Literal makes no object.
         inside.insert(0, ("role", _UsualRole, None))
-    message = _shape("Message", inside, () if is_open else _PASSED_OVER_IN_MESSAGES)
-    options = _shape(
-        "Options",
-        [("include_usage", once("include_usage"), None), _NUMBERED],
-        () if is_open else _PASSED_OVER_IN_OPTIONS,
-    )
-    # Null options have no number: the closed look leaves them to the open one, whose walk counts every member.
-    fields = [
+    message = shape("Message", inside, () if is_open else _PASSED_OVER_IN_MESSAGES)
+    return [
         ("messages", list[message]),
-        ("stream_options", options | None if is_open else options, None),
+        ("stream_options", stream_options(is_open=is_open), None),
         ("tools", list[tool] | None, None),
         *[(name, once(name), None) for name in _ONCE],
     ]
-    return Peek(_shape("Body", fields, () if is_open else _PASSED_OVER))
 
 
-_closed = _peek(is_open=False, is_open_inside=False)
-_open = _peek(is_open=True, is_open_inside=False)
-_open_inside = _peek(is_open=True, is_open_inside=True)
+look = BodyLook(
+    _fields,
+    passed_over=_PASSED_OVER,
+    acted_on=(*_ONCE, "messages", "stream_options", "tools"),
+    count=lambda peeked: len(peeked.messages) + (peeked.stream_options is not None),
+    inside={"messages": frozenset({"content", "audio"}), "stream_options": frozenset({"include_usage"})},
+    deep={"messages": frozenset({"file", "file_id"})},
+).read
+"""Reads a body: the struct, with `messages` and `stream_options`, and the notes of what is acted on.
 
-
-def read_body(body: bytes) -> tuple[Notes, int, bool]:
-    """The members that are acted on, the number of messages, and whether there are stream options, maybe null.
-
-    The note `is_unbounded` stands where a message or a tool is not bounded by its bytes; `include_usage` is noted as
-    if it were a member of the body. Raises BodyError.
-    """
-    try:
-        notes, messages, has_options = _look(_closed, body)
-    except ShapeError:
-        return _look_closer(body)
-    return notes, messages, has_options
-
-
-def _look(peek: Peek, body: bytes) -> tuple[Notes, int, bool]:
-    number = _next_number()
-    peeked, notes = peek.read(body)
-    messages = len(peeked.messages)
-    has_options = peeked.stream_options is not None
-    if _next_number() != number + messages + has_options + 1:
-        raise BodyError("`messages` or `stream_options` is given twice")
-    return notes, messages, has_options
-
-
-def _look_closer(body: bytes) -> tuple[Notes, int, bool]:
-    """The same of a body that has members we do not know: they are read by name, each of them."""
-    try:
-        notes, messages, _ = _look(_open, body)
-    except ShapeError:
-        notes, messages, _ = _look(_open_inside, body)
-        # What a part or a tool is cannot be told by its type alone when it has a member nobody knows.
-        notes["is_unbounded"] = True
-    spans = find_members(body)
-    _refuse_other_spellings(spans, _ACTED_ON)
-    _refuse_other_spellings(set[str]().union(*_names_decoder.decode(body[slice(*spans["messages"])])), _IN_MESSAGES)
-    has_options = "stream_options" in spans
-    if has_options and body[spans["stream_options"][0]] == ord("{"):
-        _refuse_other_spellings(find_members(body[slice(*spans["stream_options"])]), _IN_OPTIONS)
-    return notes, messages, has_options
-
-
-_names_decoder = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-
-
-def _refuse_other_spellings(names: Collection[str], acted_on: frozenset[str]) -> None:
-    """Case folding takes in what Go folds beyond ASCII: the long s (U+017F) and the Kelvin sign (U+212A)."""
-    for name in names:
-        if name not in acted_on and name.casefold() in acted_on:
-            raise BodyError(f"`{name}` must be spelt `{name.casefold()}`")
+The note `is_unbounded` stands where a message or a tool is not bounded by its bytes, `object_ids` where files are named
+by id. Raises BodyError.
+"""

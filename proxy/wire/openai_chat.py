@@ -7,70 +7,51 @@ from typing import Any, cast
 
 import msgspec
 
-from proxy.wire.body import BodyError, Notes, append, edit, find_members, set_nested
+from proxy.wire.body import BodyError, Notes, append, find_members, set_nested
 from proxy.wire.format import Answer, Call
-from proxy.wire.openai_body import CAPS, RARE, UNBOUNDING, read_body
+from proxy.wire.openai_body import CAPS, RARE, UNBOUNDING, look
+from proxy.wire.openai_members import (
+    LARGEST_CAP,
+    LONGEST_USER,
+    MOST_CHOICES,
+    TOKENS_PER_CALL,
+    TOKENS_PER_MESSAGE,
+    edit_call,
+    read_count,
+    read_flag,
+    read_ids,
+    read_model,
+    read_text,
+)
 from proxy.wire.openai_stream import ChatStream
 from proxy.wire.openai_usage import LONGEST_TEXT, clean_text, read_usage
 from shared.usage import NO_USAGE
 
-LONGEST_USER = 512
-MOST_CHOICES = 128
-LARGEST_CAP = 2**31 - 1
-
-# A token stands for at least one byte of text, and JSON never spells a text in fewer bytes than it has; so the
-# body's length bounds all that the caller wrote: messages, tools, schemas. What a chat template adds around a message
-# (role and separators, 3 to 8 tokens) is paid for by the JSON around it (`{"role":"user","content":""},`, 29 bytes),
-# but counted again here; what it adds once per call (a default system prompt, the preamble to tools) is not in the
-# bytes at all.
-TOKENS_PER_MESSAGE = 8
-TOKENS_PER_CALL = 128
-
 
 def read_call(body: bytes) -> Call:
     """What the body asks for. Raises BodyError (a Refusal)."""
-    notes, messages, has_stream_options = read_body(body)
+    peeked, notes, spans = look(body)
+    # Looking first is cheaper than calling, and most bodies have few of these.
     model = notes.get("model")
-    if type(model) is not str or not model or len(model) > LONGEST_TEXT or "\x00" in model:
-        raise BodyError(f"`model` must be a text of 1 to {LONGEST_TEXT} characters")
-    stream = notes.get("stream")
-    if stream is not None and type(stream) is not bool:
-        raise BodyError("`stream` must be true or false")
-    # Most bodies have few of these: looking first is cheaper than calling.
+    if type(model) is not str or not 0 < len(model) <= LONGEST_TEXT or "\x00" in model:
+        model = read_model(notes)
     return Call(
         requested_model=model,
-        is_stream=stream is True,
-        user_id=_text(notes, "user", LONGEST_USER) if "user" in notes else "",
+        is_stream="stream" in notes and (notes["stream"] is True or read_flag(notes, "stream")),
+        user_id=read_text(notes, "user", LONGEST_USER) if "user" in notes else "",
         output_cap=_output_cap(notes) if "max_tokens" in notes or "max_completion_tokens" in notes else None,
-        choices=(_count(notes, "n", MOST_CHOICES) or 1) if "n" in notes else 1,
-        prompt_bound=len(body) + TOKENS_PER_MESSAGE * messages + TOKENS_PER_CALL,
+        choices=(read_count(notes, "n", MOST_CHOICES) or 1) if "n" in notes else 1,
+        prompt_bound=len(body) + TOKENS_PER_MESSAGE * len(peeked.messages) + TOKENS_PER_CALL,
         is_unbounded="is_unbounded" in notes or (not notes.keys().isdisjoint(RARE) and _is_unbounded(notes)),
-        asked_usage=_asks_usage(notes["include_usage"]) if "include_usage" in notes else False,
-        service_tier=_text(notes, "service_tier", LONGEST_TEXT) if "service_tier" in notes else "",
-        has_stream_options=has_stream_options,
+        asked_usage=read_flag(notes, "include_usage") if "include_usage" in notes else False,
+        service_tier=read_text(notes, "service_tier", LONGEST_TEXT) if "service_tier" in notes else "",
+        has_stream_options=peeked.stream_options is not None or (spans is not None and "stream_options" in spans),
+        object_ids=read_ids(notes) if "object_ids" in notes else (),
     )
 
 
-def _text(notes: Notes, name: str, longest: int) -> str:
-    value = notes.get(name)
-    if value is None:
-        return ""
-    if type(value) is not str or len(value) > longest or "\x00" in value:
-        raise BodyError(f"`{name}` must be a text of at most {longest} characters")
-    return value
-
-
-def _count(notes: Notes, name: str, most: int) -> int | None:
-    value = notes.get(name)
-    if value is None:
-        return None
-    if type(value) is not int or not 1 <= value <= most:
-        raise BodyError(f"`{name}` must be a whole number from 1 to {most}")
-    return value
-
-
 def _output_cap(notes: Notes) -> int | None:
-    cap, older_cap = (_count(notes, name, LARGEST_CAP) for name in CAPS)
+    cap, older_cap = (read_count(notes, name, LARGEST_CAP) for name in CAPS)
     if cap is not None and older_cap is not None and cap != older_cap:
         raise BodyError("max_tokens and max_completion_tokens differ")
     return cap or older_cap
@@ -84,43 +65,22 @@ def _is_unbounded(notes: Notes) -> bool:
     return is_voice or any(notes.get(name) is not None for name in UNBOUNDING)
 
 
-def _asks_usage(include: Any) -> bool:
-    if include is not None and type(include) is not bool:
-        raise BodyError("`include_usage` must be true or false")
-    return include is True
-
-
-def forward(call: Call, body: bytes, model: str | None, output_cap: int | None) -> bytes:
+def forward(call: Call, body: bytes, model: str | None, output_cap: int | None, caps: tuple[str, ...] = CAPS) -> bytes:
     """The body for upstream: another model, a lower cap, usage asked for in streams. Else the very same bytes.
 
     Raises BodyError where a body that must be edited names a member twice, whichever it is.
     """
-    is_usage_added = call.is_stream and not call.asked_usage
-    if output_cap is None and (model is None or model == call.requested_model):
-        if not is_usage_added:
-            return body
-        if not call.has_stream_options:
-            return append(body, (("stream_options", _USAGE_ASKED),))
+    if not call.is_stream or call.asked_usage:
+        return edit_call(call, body, model, output_cap, caps)
+    if not call.has_stream_options and output_cap is None and (model is None or model == call.requested_model):
+        return append(body, (("stream_options", _USAGE_ASKED),))
     spans = find_members(body)
-    changes: dict[str, bytes] = {}
-    if model is not None and model != call.requested_model:
-        changes["model"] = msgspec.json.encode(model)
-    if output_cap is not None:
-        changes |= _lower_caps(body, spans, output_cap)
-    if is_usage_added:
-        span = spans.get("stream_options")
-        changes["stream_options"] = set_nested(body, span, {"include_usage": b"true"}) if span else _USAGE_ASKED
-    return edit(body, changes, spans)
+    span = spans.get("stream_options")
+    options = set_nested(body, span, {"include_usage": b"true"}) if span else _USAGE_ASKED
+    return edit_call(call, body, model, output_cap, caps, {"stream_options": options}, spans)
 
 
 _USAGE_ASKED = b'{"include_usage":true}'
-
-
-def _lower_caps(body: bytes, spans: dict[str, tuple[int, int]], output_cap: int) -> dict[str, bytes]:
-    """Every cap that the caller gave, lowered; where there is none, the one that also holds reasoning tokens."""
-    given = {name: msgspec.json.decode(body[slice(*spans[name])]) for name in CAPS if name in spans}
-    caps = {name: cap for name, cap in given.items() if cap is not None} or {CAPS[0]: output_cap}
-    return {name: b"%d" % min(cap, output_cap) for name, cap in caps.items()}
 
 
 class _AnswerHead(msgspec.Struct, gc=False):
