@@ -22,6 +22,7 @@ from admin.edge import Edge
 from admin.migrate import MigrationError, migrate
 from shared import log
 from shared.settings import Settings, SettingsError, load
+from shared.tls import postgresql_tls
 
 WRONG_SETTING, FAILED = 2, 1
 MIGRATE_TRIES = 60
@@ -128,6 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     command = parser.parse_args(arguments).command
     try:
         settings = load()
+        postgresql_tls(settings)
         if command == "migrate":
             asyncio.run(_migrate(settings))
         else:

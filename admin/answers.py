@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
@@ -12,9 +13,14 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 JSON = "application/json; charset=utf-8"
 
 
-def answer(content: Any, headers: dict[str, str] | None = None) -> Response[bytes]:
+def encode(content: Any) -> bytes:
     """`content`, a struct or a list of them, as JSON."""
-    return Response(_encoder.encode(content), status_code=200, media_type=JSON, headers=headers)
+    return _encoder.encode(content)
+
+
+def answer(content: Any, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """Success with `content`, a struct or a list of them, as JSON."""
+    return Response(encode(content), status_code=200, media_type=JSON, headers=headers)
 
 
 def nothing() -> Response[bytes]:
@@ -33,6 +39,14 @@ def query_values(request: Request[Any, Any, Any], name: str) -> list[str]:
 def query_value(request: Request[Any, Any, Any], name: str) -> str:
     """The first value of a query parameter, or an empty string."""
     return next(iter(query_values(request, name)), "")
+
+
+def parse_id(text: str) -> UUID | None:
+    """The id in `text`; None when it is no UUID, which no row can have."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def remote_address(request: Request[Any, Any, Any]) -> str:

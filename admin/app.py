@@ -14,14 +14,18 @@ from admin.answers import JSON
 from admin.auth import Gate
 from admin.background import Background
 from admin.database import DB
+from admin.docs.controller import DocsController
 from admin.edge import ANSWERED_ERROR, Edge, route_template
 from admin.errors import problem_of
 from admin.events.controller import EventController
 from admin.health.controller import HealthController
 from admin.keys.controller import KeyController
 from admin.metrics import Metrics
+from admin.prices.controller import PriceController, PricingPageController
+from admin.prices.service import PriceList
 from admin.provider_settings.controller import ProviderSettingController
 from admin.upkeep import keep_up
+from shared.catalog import CatalogError
 from shared.secrets import Secrets
 from shared.settings import Settings, SettingsError
 
@@ -45,6 +49,14 @@ def find_secrets(settings: Settings) -> Secrets:
             "WEIR_MASTER_KEY: must be set, the same in both planes (`openssl rand -base64 32` makes one)"
         )
     return Secrets(settings.weir_master_key, settings.weir_master_key_old)
+
+
+def find_prices(settings: Settings) -> PriceList:
+    """The catalogue with the operator's file over it. Raises SettingsError where that cannot be used."""
+    try:
+        return PriceList(settings.weir_model_catalog)
+    except CatalogError as error:
+        raise SettingsError(f"WEIR_MODEL_CATALOG: {error}") from None
 
 
 def _serve_metrics(metrics: Metrics, settings: Settings) -> None:
@@ -79,10 +91,18 @@ def create_app(settings: Settings, admin_key: str) -> Edge:
             metrics.stop()
 
     app = Litestar(
-        route_handlers=[HealthController, ProviderSettingController, KeyController, EventController],
+        route_handlers=[
+            HealthController,
+            ProviderSettingController,
+            KeyController,
+            EventController,
+            PriceController,
+            PricingPageController,
+            DocsController,
+        ],
         exception_handlers={Exception: _answer_error},
         lifespan=[lifespan],
-        state=State({"secrets": find_secrets(settings)}),
+        state=State({"secrets": find_secrets(settings), "prices": find_prices(settings)}),
         openapi_config=None,
         logging_config=None,
     )

@@ -1,10 +1,12 @@
 """Request bodies: JSON into structs the way the contract's server (Go) reads it.
 
-Names match in any case, the last of several wins, `null` is the same as absent, unknown names are ignored. Wrong
-types, broken JSON, deep nesting and characters the database cannot hold are refused, never repaired.
+Names match in any case, `null` is the same as absent (except for a field whose type has None), unknown names are
+ignored. Wrong types, broken JSON, a member said twice, deep nesting, numbers no field needs and characters the
+database cannot hold are refused, never repaired.
 """
 
-from decimal import Decimal
+import re
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, TypeVar
 
@@ -15,6 +17,10 @@ from admin.errors import unreadable
 
 MAX_DEPTH = 64
 _LARGEST_INTEGER = 2**63 - 1
+_MOST_DIGITS = 400
+"""Of a number with a fraction or an exponent, and its largest exponent: far beyond what any field holds exactly."""
+
+_NAME_OR_BRACKET = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:)?|[{}\[\]]', re.DOTALL)
 
 T = TypeVar("T")
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
@@ -35,6 +41,32 @@ def _only(kind: Any) -> Any:
     return kind
 
 
+def _takes_none(kind: Any) -> bool:
+    return isinstance(kind, inspect.UnionType) and any(isinstance(one, inspect.NoneType) for one in kind.types)
+
+
+def _check_said_once(body: bytes, struct: type) -> None:
+    """Raises Problem when an object of `body`, valid JSON, has a member twice: readers differ on which one counts."""
+    fields = _fields(struct)
+    objects: list[set[str] | None] = []
+    where = "$"
+    for token in _NAME_OR_BRACKET.finditer(body):
+        text = token[0]
+        if text in b"{[":
+            objects.append(set() if text == b"{" else None)
+        elif text in b"}]":
+            objects.pop()
+        elif token[2] is not None:
+            name = msgspec.json.decode(b'"%s"' % token[1], type=str)
+            members = objects[-1]
+            assert members is not None  # a name stands in an object
+            if len(objects) == 1:
+                where = f"$.{fields.get(name.casefold(), ('...',))[0]}"
+            if name in members:
+                raise unreadable(f"a member is given twice - at `{where}`")
+            members.add(name)
+
+
 def _fitted(value: Any, kind: Any, where: str, depth: int) -> Any:
     """`value` with the names of `kind`'s fields, without nulls. Raises Problem for what msgspec would let pass."""
     if depth > MAX_DEPTH:
@@ -50,6 +82,11 @@ def _fitted(value: Any, kind: Any, where: str, depth: int) -> Any:
         if abs(value) > _LARGEST_INTEGER:
             raise unreadable(f"a number is out of range - at `{where}`")
         return Decimal(value) if isinstance(kind, inspect.DecimalType) else value
+    if isinstance(value, Decimal):
+        _, digits, exponent = value.as_tuple()
+        if len(digits) > _MOST_DIGITS or abs(int(exponent)) > _MOST_DIGITS:
+            raise unreadable(f"a number is out of range - at `{where}`")
+        return value
     if isinstance(value, list):
         item = kind.item_type if isinstance(kind, inspect.ListType) else None
         return [_fitted(one, item, f"{where}[{index}]", depth + 1) for index, one in enumerate(value)]
@@ -62,10 +99,16 @@ def _fitted_object(value: dict[str, Any], kind: Any, where: str, depth: int) -> 
     if isinstance(kind, inspect.StructType):
         fields = _fields(kind.cls)
         found: dict[str, Any] = {}
+        said: set[str] = set()
         for name, member in value.items():
             field_name, field_kind = fields.get(name.casefold(), (None, None))
             fitted = _fitted(member, field_kind, f"{where}.{field_name or '...'}", depth + 1)
-            if field_name is not None and fitted is not None:
+            if field_name is None:
+                continue
+            if field_name in said:
+                raise unreadable(f"a member is given twice - at `{where}.{field_name}`")
+            said.add(field_name)
+            if fitted is not None or _takes_none(field_kind):
                 found[field_name] = fitted
         return found
     member_kind = kind.value_type if isinstance(kind, inspect.DictType) else None
@@ -82,9 +125,12 @@ def decode(body: bytes, struct: type[T]) -> T:
         if not isinstance(value, dict):
             raise unreadable("the body must be a JSON object")
         fitted = _fitted(value, inspect.type_info(struct), "$", 1)
+        _check_said_once(body, struct)
         return msgspec.convert(fitted, struct, builtin_types=(Decimal,))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         detail = str(error) if isinstance(error, msgspec.DecodeError) else "JSON is not UTF-8"
         raise unreadable(detail) from None
+    except InvalidOperation:
+        raise unreadable("a number's exponent is out of range") from None
     except RecursionError:
         raise unreadable(f"JSON is nested deeper than {MAX_DEPTH} levels") from None

@@ -1,7 +1,8 @@
 """The admin plane's way to PostgreSQL: one piccolo engine, given its servers when the settings are known.
 
-It decides how a connection is made (hosts, TLS, role, time limits) and nothing about what is asked. Passwords travel
-as arguments, never inside a DSN, so any character is allowed in them.
+It decides how a connection is made (hosts, TLS, role, time limits) and nothing about what is asked; which host of a
+list comes first is shared/host_order.py's. Passwords travel as arguments, never inside a DSN, so any character is
+allowed in them.
 """
 
 import asyncio
@@ -14,23 +15,32 @@ import asyncpg
 from asyncpg import Connection
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
+from shared.host_order import NoHostServes, Place, connect_first
 from shared.settings import Settings, load
+from shared.tls import postgresql_tls
 
 CONNECT_SECONDS = 5
 ADMIN_ROLE = "weir_admin"
 PROXY_ROLE = "weir_proxy"
 _POOL_CONNECTIONS = 10
+# Of several hosts: this one is away, starts, stops, or is not the one that takes writes.
+_NEXT_HOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
 
 
 def _connect_options(settings: Settings, user: str, password: str, server_settings: dict[str, str]) -> dict[str, Any]:
-    hosts = list(settings.postgresql_hosts)
+    hosts = settings.postgresql_hosts
     return {
-        "host": hosts,
-        "port": settings.postgresql_port,
+        "host": [host.name for host in hosts],
+        "port": [host.port or settings.postgresql_port for host in hosts],
         "database": settings.postgresql_db_name,
         "user": user,
         "password": password,
-        "ssl": settings.postgresql_ssl_mode,
+        "ssl": postgresql_tls(settings),
         "timeout": CONNECT_SECONDS,
         # Of several hosts the one that takes writes; a single host is taken as it is.
         "target_session_attrs": "read-write" if len(hosts) > 1 else "any",
@@ -39,7 +49,10 @@ def _connect_options(settings: Settings, user: str, password: str, server_settin
 
 
 def admin_connect_options(settings: Settings) -> dict[str, Any]:
-    """Arguments of `asyncpg.connect` for the admin plane: its own user, working as the role weir_admin."""
+    """Arguments of `connect` for the admin plane: its own user, working as the role weir_admin.
+
+    Raises SettingsError when a file of the TLS settings cannot be used.
+    """
     read_milliseconds = int(settings.postgresql_read_time_out * 1000)
     limits = {
         "role": ADMIN_ROLE,
@@ -50,10 +63,32 @@ def admin_connect_options(settings: Settings) -> dict[str, Any]:
 
 
 def migrate_connect_options(settings: Settings) -> dict[str, Any]:
-    """Arguments of `asyncpg.connect` for the user that owns the schema, or the plane's own user where none is named."""
+    """The same for the user that owns the schema, or the plane's own user where none is named."""
     if settings.weir_migrate_username:
         return _connect_options(settings, settings.weir_migrate_username, settings.weir_migrate_password, {})
     return _connect_options(settings, settings.postgresql_username, settings.postgresql_password, {})
+
+
+async def connect(_dsn: None = None, **options: Any) -> Any:
+    """A connection, of several hosts to the first that serves. A pool passes on that there is no DSN.
+
+    Raises OSError, asyncpg.PostgresError, asyncpg.InterfaceError or asyncpg.InternalClientError.
+    """
+    hosts = options["host"]
+    if len(hosts) == 1:
+        return await asyncpg.connect(**options)
+
+    async def to(place: Place, seconds: float) -> Any:
+        host, port = place
+        return await asyncpg.connect(**(options | {"host": host, "port": port, "timeout": seconds}))
+
+    places = tuple(zip(hosts, options["port"], strict=True))
+    return await connect_first(places, to, _NEXT_HOST, options["timeout"])
+
+
+def fault_of(error: BaseException) -> str:
+    """What kind of error it is, fit for a page that anybody may read: without a user, a host or a database."""
+    return error.kinds if isinstance(error, NoHostServes) else type(error).__name__
 
 
 class Database(PostgresEngine):
@@ -61,6 +96,8 @@ class Database(PostgresEngine):
 
     def __init__(self) -> None:
         super().__init__(config={})
+        self.fault = ""
+        """Why the pool is not open yet; empty before the first try."""
         self._write_milliseconds = "0"
 
     async def check_version(self) -> None:
@@ -76,7 +113,7 @@ class Database(PostgresEngine):
 
     async def open(self, options: dict[str, Any], write_seconds: float) -> None:
         """Open the pool. Raises OSError, TimeoutError or asyncpg.PostgresError when the servers do not answer."""
-        self.config = options
+        self.config = options | {"connect": connect}
         self._write_milliseconds = str(int(write_seconds * 1000))
         await super().start_connection_pool(min_size=1, max_size=_POOL_CONNECTIONS)
 
@@ -116,8 +153,9 @@ class Database(PostgresEngine):
     async def get_new_connection(self) -> Connection:
         """A connection outside the pool. Piccolo's own command line comes this way, configured by no one."""
         if not self.config:
-            self.config = migrate_connect_options(load())
-        return await super().get_new_connection()
+            self.config = migrate_connect_options(load()) | {"connect": connect}
+        options: dict[str, Any] = {name: value for name, value in self.config.items() if name != "connect"}
+        return await connect(**options)
 
     @asynccontextmanager
     async def transaction_on(self, connection: Connection) -> AsyncGenerator[None]:

@@ -6,7 +6,8 @@ Plain ASGI around Litestar, because Litestar's own middlewares do not see the pa
 import asyncio
 import re
 import time
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,23 +22,66 @@ from shared.settings import Settings
 
 MAX_BODY_BYTES = 1 << 20
 BODY_SECONDS = 30
-OPEN_PATHS = frozenset({"/api/health", "/api/health/ready"})
-"""What probes may ask without the key; it tells nothing secret."""
-
 ANSWERED_ERROR = "weir.error"
 """Where in the scope the app leaves the exception it answered, so that the log line can name it."""
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _WRITES = frozenset({"PUT", "PATCH", "DELETE"})
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
-_ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+_ALWAYS = [(b"x-content-type-options", b"nosniff")]
+_NEVER_KEPT = (b"cache-control", b"no-store")
 _log = structlog.get_logger()
+
+
+class Opening(NamedTuple):
+    """What GET answers without the key, and before PostgreSQL was reached. It tells nothing secret."""
+
+    path: str
+    has_below: bool
+    """Everything below the path is open too."""
+    headers: tuple[tuple[bytes, bytes], ...]
+    """Of its successful answers, unless they say otherwise themselves."""
+
+
+_PAGE = (
+    (b"cache-control", b"public, max-age=300"),
+    # A page may load nothing but our own files, run nothing that stands in it, and be framed by nobody.
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+        b"frame-ancestors 'none'",
+    ),
+    (b"referrer-policy", b"no-referrer"),
+)
+OPENINGS = (
+    Opening("/api/health", False, (_NEVER_KEPT,)),
+    Opening("/api/health/ready", False, (_NEVER_KEPT,)),
+    Opening("/docs", True, _PAGE),
+)
+"""Closed by default: any other path needs the key, known or not."""
+
+
+def opening_of(method: str, path: str) -> Opening | None:
+    """Which opening the request falls into."""
+    if method != "GET":
+        return None
+    return next(
+        (one for one in OPENINGS if path == one.path or (one.has_below and path.startswith(f"{one.path}/"))), None
+    )
 
 
 def route_template(scope: Scope) -> str | None:
     """`/api/key-management/keys/:id`, as the contract writes it; None where no route matched."""
     template = scope.get("path_template")
     return _PARAMETER.sub(r":\1", template) if isinstance(template, str) and template else None
+
+
+def _with(opening: Opening | None, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    headers = list(given)
+    if opening is None:
+        return [*(pair for pair in headers if pair[0].lower() != b"cache-control"), _NEVER_KEPT]
+    said = {name.lower() for name, _ in headers}
+    return [*headers, *(pair for pair in opening.headers if pair[0] not in said)]
 
 
 def _header(scope: Scope, name: bytes) -> list[bytes]:
@@ -86,6 +130,7 @@ class Edge:
     async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         request_id = uuid7_text()
+        opening = opening_of(scope["method"], scope["path"])
         status = 0
 
         async def send_once_told(message: Message) -> None:
@@ -94,23 +139,25 @@ class Edge:
                 if status:
                     return
                 status = message["status"]
-                kept = [pair for pair in message.get("headers", []) if pair[0].lower() != b"cache-control"]
-                message["headers"] = [*kept, *_ALWAYS, (b"x-weir-request-id", request_id.encode())]
+                headers = _with(opening if status == 200 else None, message.get("headers", []))
+                message["headers"] = [*headers, *_ALWAYS, (b"x-weir-request-id", request_id.encode())]
             await send(message)
 
         error: BaseException | None = None
+        is_broken = False
         try:
             await self._admit(scope, receive, send_once_told)
         except Exception as caught:  # noqa: BLE001 -- the last line of defence: answered as 500 and logged below
             error = caught
-            if not status:
+            is_broken = bool(status)  # half an answer has left: the connection ends here, and says so
+            if not is_broken:
                 await _answer(problem_of(caught), route_template(scope) or scope["path"], send_once_told)
         error = scope.get(ANSWERED_ERROR, error)
-        self._tell(scope, request_id, status, time.perf_counter() - began, error)
+        self._tell(scope, request_id, 500 if is_broken else status, time.perf_counter() - began, error)
 
     async def _admit(self, scope: Any, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
-        if not (method == "GET" and path in OPEN_PATHS):
+        if opening_of(method, path) is None:
             self._gate.check(_header(scope, b"x-api-key"), scope["client"][0] if scope.get("client") else "")
             if method not in _METHODS:
                 raise Problem(404, "not-found", "path is not found", "no such path, or not with this method")

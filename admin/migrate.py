@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 import asyncpg
 from piccolo.apps.migrations.commands.forwards import run_forwards
 
-from admin.database import ADMIN_ROLE, DB, PROXY_ROLE, admin_connect_options, migrate_connect_options
+from admin.database import ADMIN_ROLE, DB, PROXY_ROLE, admin_connect_options, connect, migrate_connect_options
 from admin.piccolo_app import APP_CONFIG, MIGRATIONS
 from admin.tables import Key
 from shared.settings import Settings
@@ -74,7 +74,7 @@ async def migrate(settings: Settings) -> None:
     """
     options = migrate_connect_options(settings)
     async with _one_at_a_time:
-        connection = await asyncpg.connect(**options)
+        connection = await connect(**options)
         try:
             async with DB.transaction_on(connection):
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
@@ -111,7 +111,7 @@ async def needs_migration(settings: Settings) -> bool:
     TimeoutError when the server does not answer.
     """
     try:
-        connection = await asyncpg.connect(**admin_connect_options(settings))
+        connection = await connect(**admin_connect_options(settings))
         try:
             return await connection.fetchval(_COUNT) < len(known_migrations())
         finally:

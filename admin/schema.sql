@@ -97,13 +97,16 @@ CREATE TABLE keys (
     setting_ids uuid[] NOT NULL DEFAULT '{}',
     setting_id text NOT NULL DEFAULT '',               -- the contract's singular form, echoed
     allowed_paths jsonb NOT NULL DEFAULT '[]',
+    rotation boolean NOT NULL DEFAULT false,
+    should_log_request boolean NOT NULL DEFAULT false,
+    should_log_response boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     changed_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     CONSTRAINT key_uniqueness UNIQUE (digest)
 );
 CREATE INDEX keys_changed ON keys (changed_xid);
-CREATE INDEX keys_created ON keys (created_at);
+CREATE INDEX keys_created ON keys (created_at, id);
 CREATE INDEX keys_tags ON keys USING gin (tags);
 CREATE INDEX keys_settings ON keys USING gin (setting_ids);
 
@@ -122,7 +125,7 @@ CREATE TABLE limits (
 
 CREATE FUNCTION bump_limited() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE keys SET updated_at = now()
+    UPDATE keys SET updated_at = greatest(updated_at, now())
     WHERE id = CASE WHEN TG_OP = 'DELETE' THEN OLD.scope_id ELSE NEW.scope_id END;
     RETURN NULL;
 END $$;
@@ -171,7 +174,9 @@ SELECT k.id::text AS id,
                                  ORDER BY l.resource DESC, l.window_unit DESC)
                  FROM limits l WHERE l.scope = 'key' AND l.scope_id = k.id), '[]')::text AS limits,
        json_build_object('name', k.name, 'tags', k.tags, 'setting_ids', k.setting_ids,
-                         'allowed_paths', k.allowed_paths)::text AS detail,
+                         'allowed_paths', k.allowed_paths, 'rotation', k.rotation,
+                         'should_log_request', k.should_log_request,
+                         'should_log_response', k.should_log_response)::text AS detail,
        k.changed_xid
 FROM keys k;
 
@@ -184,6 +189,46 @@ SELECT s.id::text AS id,
                          'cost_map', s.cost_map, 'unpriced', s.unpriced)::text AS detail,
        s.changed_xid
 FROM provider_settings s;
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Prices of the operator's own, laid over the catalogue. One row per model of a provider; its entry has the catalogue's
+-- form, dated rows included.
+CREATE TABLE prices (
+    provider text NOT NULL CHECK (provider <> '' AND strpos(provider, '/') = 0),
+    model text NOT NULL CHECK (model <> ''),
+    -- Before it the catalogue speaks. null: always.
+    effective_from timestamptz CHECK (isfinite(effective_from) AND effective_from >= 'epoch'),
+    entry jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    changed_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (provider, model)
+);
+CREATE INDEX prices_changed ON prices (changed_xid);
+
+CREATE FUNCTION bury_price() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO tombstones (kind, id) VALUES ('price', OLD.provider || '/' || OLD.model)
+    ON CONFLICT (kind, id, digest) DO UPDATE SET changed_xid = excluded.changed_xid, deleted_at = excluded.deleted_at;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER prices_bury AFTER DELETE ON prices FOR EACH ROW EXECUTE FUNCTION bury_price();
+CREATE TRIGGER prices_bury_renamed AFTER UPDATE ON prices FOR EACH ROW
+    WHEN (OLD.provider <> NEW.provider OR OLD.model <> NEW.model) EXECUTE FUNCTION bury_price();
+CREATE TRIGGER prices_stamp BEFORE INSERT OR UPDATE ON prices FOR EACH ROW EXECUTE FUNCTION stamp_change();
+CREATE TRIGGER prices_announce AFTER INSERT OR UPDATE OR DELETE ON prices
+    FOR EACH STATEMENT EXECUTE FUNCTION announce_change();
+
+CREATE VIEW proxy_prices AS
+SELECT p.provider,
+       p.model,
+       coalesce((extract(epoch FROM p.effective_from) * 1000)::bigint, 0) AS effective_from_ms,
+       p.entry::text AS entry,
+       p.changed_xid
+FROM prices p;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON prices TO weir_admin;
+GRANT SELECT ON proxy_prices TO weir_proxy;
 
 -- ---------------------------------------------------------------------------------------------------------------
 -- Events (design §7): partitioned by month on the immutable admission time.
@@ -237,6 +282,10 @@ CREATE TABLE events (
     time_to_first_token_us bigint,
     overhead_us bigint NOT NULL,
     worker text NOT NULL,
+    request bytea NOT NULL,       -- bodies of calls whose key logs them: any content
+    response bytea NOT NULL,
+    is_request_cut boolean NOT NULL,
+    is_response_cut boolean NOT NULL,
     PRIMARY KEY (admitted_at, id)
 ) PARTITION BY RANGE (admitted_at);
 CREATE TABLE events_default PARTITION OF events DEFAULT;
@@ -244,6 +293,10 @@ CREATE INDEX events_key ON events (key_id, admitted_at);
 CREATE INDEX events_custom ON events (custom_id, admitted_at) WHERE custom_id <> '';
 CREATE INDEX events_user ON events (user_id, admitted_at) WHERE user_id <> '';
 CREATE INDEX events_request ON events (request_id);
+-- For proxy_objects below, whose conditions it repeats: only calls that make an object are in it.
+CREATE INDEX events_objects ON events (account_id, admitted_at, id)
+    INCLUDE (provider, upstream_response_id, setting_id)
+    WHERE upstream_response_id <> '' AND endpoint LIKE '%/v1/responses';
 
 -- Owned by the migrating role, so that the admin plane keeps partitions ahead without any right to make tables.
 -- Attaching needs far weaker locks than CREATE TABLE ... PARTITION OF; it gives up rather than queue behind a reader.
@@ -320,7 +373,8 @@ BEGIN
             cache_write_1h_tokens bigint, audio_input_tokens bigint, output_tokens bigint, reasoning_tokens bigint,
             audio_output_tokens bigint, list_cost_nano bigint, charged_cost_nano bigint, price_version text,
             is_estimated boolean, is_cache_hit boolean, latency_us bigint, upstream_us bigint,
-            time_to_first_token_us bigint, overhead_us bigint, worker text)
+            time_to_first_token_us bigint, overhead_us bigint, worker text, request text, response text,
+            is_request_cut boolean, is_response_cut boolean)
     ), fresh_rows AS (
         INSERT INTO events
         SELECT id, request_id,
@@ -338,10 +392,13 @@ BEGIN
                coalesce(reasoning_tokens, 0), coalesce(audio_output_tokens, 0), list_cost_nano, charged_cost_nano,
                coalesce(price_version, ''), coalesce(is_estimated, false), coalesce(is_cache_hit, false),
                coalesce(latency_us, 0), coalesce(upstream_us, 0), time_to_first_token_us, coalesce(overhead_us, 0),
-               coalesce(worker, '')
+               coalesce(worker, ''), coalesce(decode(request, 'base64'), ''), coalesce(decode(response, 'base64'), ''),
+               coalesce(is_request_cut, false), coalesce(is_response_cut, false)
         FROM given
         ON CONFLICT DO NOTHING
-        RETURNING *
+        RETURNING key_id, account_id, admitted_at, worker, outcome, input_tokens, cached_input_tokens,
+                  cache_write_5m_tokens, cache_write_1h_tokens, audio_input_tokens, output_tokens, reasoning_tokens,
+                  audio_output_tokens, list_cost_nano, charged_cost_nano
     ), rolled AS (
         INSERT INTO spend_hours AS s (key_id, hour, shard, account_id, requests, unpriced, prompt_tokens,
                                       completion_tokens, list_cost_nano, charged_cost_nano)
@@ -372,12 +429,18 @@ CREATE VIEW proxy_charges AS
 SELECT id::text AS id, key_id, account_id, admitted_at, ended_at, charged_cost_nano, outcome
 FROM events WHERE outcome <> 'refused';
 
+-- Objects that stay at a provider and that only the account that made them may use, and what they were made with.
+CREATE VIEW proxy_objects AS
+SELECT id, account_id, admitted_at, provider, upstream_response_id AS object_id, setting_id
+FROM events WHERE upstream_response_id <> '' AND endpoint LIKE '%/v1/responses';
+
 -- ---------------------------------------------------------------------------------------------------------------
 -- What the admin plane reads of a key. Expired and exhausted are derived here (design §6); no row says them. Spend is
 -- only summed for keys that have a lifetime cost limit.
 CREATE VIEW admin_keys AS
 SELECT k.id, k.name, k.tags, k.mask, k.is_key_not_hashed, k.is_revoked, k.revoked_reason, k.ttl, k.setting_ids,
-       k.setting_id, k.allowed_paths, k.created_at, k.updated_at,
+       k.setting_id, k.allowed_paths, k.rotation, k.should_log_request, k.should_log_response, k.created_at,
+       k.updated_at,
        coalesce(l.cost_total_nano, 0) AS cost_total_nano,
        coalesce(l.cost_window_nano, 0) AS cost_window_nano,
        coalesce(l.cost_window_unit, '') AS cost_window_unit,
@@ -415,7 +478,7 @@ CREATE TABLE audit_log (
 GRANT SELECT, INSERT, UPDATE, DELETE ON provider_settings, keys, limits, tombstones TO weir_admin;
 GRANT SELECT ON events, spend_hours, spend_carried, admin_keys TO weir_admin;
 GRANT SELECT, INSERT ON audit_log TO weir_admin;
-GRANT SELECT ON proxy_keys, proxy_settings, tombstones, proxy_charges, spend_hours, spend_carried TO weir_proxy;
+GRANT SELECT ON proxy_keys, proxy_settings, tombstones, proxy_charges, proxy_objects, spend_hours, spend_carried TO weir_proxy;
 REVOKE ALL ON FUNCTION ingest_events(jsonb), ensure_event_partitions(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ingest_events(jsonb) TO weir_proxy;
 GRANT EXECUTE ON FUNCTION ensure_event_partitions(integer) TO weir_admin;

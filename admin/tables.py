@@ -51,6 +51,9 @@ class Key(Table, tablename="keys", db=DB):
     setting_ids = Array(UUID())
     setting_id = Text()
     allowed_paths = JSONB(default="[]")
+    rotation = Boolean()
+    should_log_request = Boolean()
+    should_log_response = Boolean()
     created_at = Timestamptz()
     updated_at = Timestamptz()
 
@@ -69,6 +72,9 @@ class KeyState(Table, tablename="admin_keys", db=DB):
     setting_ids = Array(UUID())
     setting_id = Text()
     allowed_paths = JSONB(default="[]")
+    rotation = Boolean()
+    should_log_request = Boolean()
+    should_log_response = Boolean()
     created_at = Timestamptz()
     updated_at = Timestamptz()
     cost_total_nano = BigInt()
@@ -91,6 +97,17 @@ class Limit(Table, tablename="limits", db=DB):
     amount = BigInt()
     generation = Integer(default=1)
     reset_at = Timestamptz()
+
+
+class Price(Table, tablename="prices", db=DB):
+    """An operator's own price of one model. Its key is provider and model together."""
+
+    provider = Text(primary_key=True)
+    model = Text()
+    effective_from = Timestamptz(null=True, default=None)
+    entry = JSONB()
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
 
 
 class AuditEntry(Table, tablename="audit_log", db=DB):
@@ -157,3 +174,7 @@ class Event(Table, tablename="events", db=DB):
     time_to_first_token_us = BigInt(null=True, default=None)
     overhead_us = BigInt()
     worker = Text()
+    request = Bytea()
+    response = Bytea()
+    is_request_cut = Boolean()
+    is_response_cut = Boolean()

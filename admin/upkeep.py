@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import structlog
 
-from admin.database import DB, admin_connect_options
+from admin.database import DB, admin_connect_options, fault_of
 from admin.errors import problem_of
 from admin.metrics import Metrics
 from admin.migrate import MigrationError, migrate, needs_migration
@@ -37,8 +37,10 @@ async def keep_up(settings: Settings, metrics: Metrics, reached: asyncio.Event) 
         try:
             await _connect(settings)
         except DATABASE_ERRORS as error:
-            # The kind and our own words only: a database's message may quote what it was given.
-            _log.warning("postgresql not reached", error=type(error).__name__, detail=problem_of(error).detail)
+            # A database's own message may quote what it was given; the system's and TLS's do not.
+            reason = str(error) if isinstance(error, OSError) else ""
+            DB.fault = fault_of(error)
+            _log.warning("postgresql not reached", error=DB.fault, detail=problem_of(error).detail, reason=reason)
             reached.set()
             await asyncio.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)

@@ -48,15 +48,17 @@ class EventAnswer(msgspec.Struct, kw_only=True):
     path: str
     method: str
     custom_id: str
-    request: str
-    """Base64 of JSON, like `response` and `metadata`; `{}` while bodies are not stored."""
-    response: str
+    request: bytes
+    """Base64 of the call's body as it came; of `{}` where there is none or the key does not log it."""
+    response: bytes
+    """The same of the answer; a stream is put together to one JSON object where its frames make one."""
     userId: str  # noqa: N815 -- the contract's name, like the next four
     action: str
     policyId: str  # noqa: N815
     routeId: str  # noqa: N815
     correlationId: str  # noqa: N815
     metadata: str
+    """Base64 of the header X-METADATA as a JSON string; of `{}` without it."""
 
     outcome: str
     error_kind: str
@@ -65,6 +67,9 @@ class EventAnswer(msgspec.Struct, kw_only=True):
     is_stream: bool
     is_estimated: bool
     is_cache_hit: bool
+    is_request_cut: bool
+    """`request` is not all of it, or was given up; like `is_response_cut`."""
+    is_response_cut: bool
     account_id: str
     project_id: str
     setting_id: str

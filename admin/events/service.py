@@ -1,26 +1,33 @@
-"""Queries of events. Every value is a bound parameter; every query is bounded in rows and in time."""
+"""Queries of events. Every value is a bound parameter; every query is bounded in rows, in bytes and in time.
+
+Bodies are not part of a list's query: `with_bodies` brings them a few megabytes at a time, however many events ask.
+"""
 
 import base64
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 from piccolo.columns.combination import WhereRaw
+from piccolo.query.functions.base import Function
 from piccolo.query.mixins import OrderByRaw
 
 from admin.answers import unscaled
 from admin.errors import invalid
-from admin.events.schemas import EventAnswer, EventPage, EventQuery
+from admin.events.schemas import EventAnswer, EventQuery
 from admin.tables import Event
 
 MAX_EVENTS = 10_000
 """Most events in one answer, whatever was asked for; more are fetched with `offset`."""
+MAX_BODY_BYTES = 4 << 20
+"""Bodies of about so many bytes are in memory at once for an answer."""
 
 LATEST_SECOND = 253_402_300_799  # the end of the year 9999
 INVALID = "get events request validation failed"
 ACTIONS = frozenset({"warned", "allowed", "blocked", "redacted"})
 ORDERS = ("", "asc", "desc")
-_EMPTY_OBJECT = base64.b64encode(b"{}").decode()
+_EMPTY_OBJECT = b"{}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -40,11 +47,20 @@ _ORDERS: dict[tuple[str, str], tuple[tuple[Any, bool], ...]] = {
 }
 
 
+class _Bytes(Function):
+    """The length of a column in bytes; PostgreSQL knows it without reading the content."""
+
+    function_name = "octet_length"
+
+
 class Found(NamedTuple):
-    """Events, newest first unless asked otherwise, and whether there are more than one answer holds."""
+    """Events without their bodies, newest first unless asked otherwise."""
 
     events: list[EventAnswer]
+    body_bytes: list[int]
+    """What each event's bodies take."""
     is_cut: bool
+    """There are more than one answer holds."""
 
 
 def _microseconds(moment: datetime) -> int:
@@ -57,14 +73,16 @@ def _usd(nano: int | None) -> Any:
 
 def _metadata(text: str) -> str:
     """The contract stores the header as a JSON string and shows base64 of that JSON."""
-    return base64.b64encode(msgspec.json.encode(text)).decode() if text else _EMPTY_OBJECT
+    return base64.b64encode(msgspec.json.encode(text) if text else _EMPTY_OBJECT).decode()
 
 
 _SAME_NAMES = [
     name
     for name in EventAnswer.__struct_fields__
-    if name in {column._meta.name for column in Event._meta.columns} - {"id", "metadata"}
+    if name in {column._meta.name for column in Event._meta.columns} - {"id", "metadata", "request", "response"}
 ]
+_COLUMNS = [column for column in Event._meta.columns if column._meta.name not in ("request", "response")]
+_SIZES = (_Bytes(Event.request, alias="request_bytes"), _Bytes(Event.response, alias="response_bytes"))
 
 
 def _answer(row: dict[str, Any]) -> EventAnswer:
@@ -103,14 +121,58 @@ def _ended(start: int, end: int) -> list[WhereRaw]:
 
 
 async def _fetch(conditions: list[WhereRaw], order: tuple[str, str], limit: int, offset: int) -> Found:
-    query = Event.select()
+    query = Event.select(*_COLUMNS, *_SIZES)
     for condition in conditions:
         query = query.where(condition)
     most = min(limit or MAX_EVENTS, MAX_EVENTS)
     for column, is_ascending in _ORDERS[order]:
         query = query.order_by(column, ascending=is_ascending)
     rows = await query.limit(most + 1).offset(offset)
-    return Found([_answer(row) for row in rows[:most]], is_cut=len(rows) > most and limit != most)
+    is_cut = len(rows) > most and limit != most
+    del rows[most:]
+    return Found(
+        [_answer(row) for row in rows], [row["request_bytes"] + row["response_bytes"] for row in rows], is_cut=is_cut
+    )
+
+
+async def with_bodies(found: Found) -> AsyncGenerator[list[EventAnswer]]:
+    """The events in their order, now with bodies, in groups of about MAX_BODY_BYTES.
+
+    Each group is a query of its own: a caller that reads slowly holds no connection of the database.
+    """
+    group: list[EventAnswer] = []
+    size = 0
+    for event, body_bytes in zip(found.events, found.body_bytes, strict=True):
+        if group and size + body_bytes > MAX_BODY_BYTES:
+            yield await _fill(group, size)
+            group, size = [], 0
+        group.append(event)
+        size += body_bytes
+    yield await _fill(group, size)
+
+
+async def _fill(events: list[EventAnswer], body_bytes: int) -> list[EventAnswer]:
+    if not body_bytes:
+        return events
+    query = Event.select(Event.id, Event.request, Event.response).where(
+        WhereRaw(
+            "admitted_at = ANY({}::timestamptz[]) AND id = ANY({}::uuid[])",
+            [_EPOCH + event.admitted_at_us * _MICROSECOND for event in events],
+            [event.id for event in events],
+        )
+    )
+    rows = {str(row["id"]): row for row in await query}
+    filled: list[EventAnswer] = []
+    for event in events:
+        bodies = rows.get(event.id, {})  # none: retention took it meanwhile
+        filled.append(
+            msgspec.structs.replace(
+                event,
+                request=bodies.get("request") or _EMPTY_OBJECT,
+                response=bodies.get("response") or _EMPTY_OBJECT,
+            )
+        )
+    return filled
 
 
 async def find_events(custom_id: str, user_id: str, key_ids: list[str], window: tuple[int, int] | None) -> Found:
@@ -148,8 +210,8 @@ def check_query(query: EventQuery) -> None:
         raise invalid(INVALID, f"limit cannot be larger than {MAX_EVENTS}")
 
 
-async def query_events(query: EventQuery) -> tuple[EventPage, bool]:
-    """Version 2. Also tells whether `limit` was 0 and there are more events than one answer holds."""
+async def query_events(query: EventQuery) -> tuple[Found, int]:
+    """Version 2. Also the number of all that match, if it was asked for, else 0."""
     check_query(query)
     conditions = _ended(query.start, query.end)
     for column, values in (
@@ -172,4 +234,4 @@ async def query_events(query: EventQuery) -> tuple[EventPage, bool]:
         for condition in conditions:
             counting = counting.where(condition)
         count = await counting
-    return EventPage(found.events, count), found.is_cut
+    return found, count

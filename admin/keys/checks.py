@@ -6,6 +6,7 @@ Amounts of money become nano-USD here, exactly; what does not fit is refused rat
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import UNSET
 
 from admin.answers import scaled
@@ -18,12 +19,15 @@ from shared.money import LARGEST_LIMIT_NANO, NANO_PER_USD
 INVALID = "key validation failed"
 SHORTEST_KEY, LONGEST_KEY = 8, 1024
 LARGEST_REQUESTS = 9_000_000_000_000_000
-NOT_ENFORCED = {
-    "should_log_request": "shouldLogRequest",
-    "should_log_response": "shouldLogResponse",
-    "rotation_enabled": "rotationEnabled",
-    "policy_id": "policyId",
-}
+LONGEST_TEXT = 255
+"""Characters of a name, a tag, a reason, a path: what BricksLLM's columns hold."""
+
+MOST_SETTINGS = 100
+ROOM = 24_000
+"""Characters that tags, and allowed paths, may take as JSON: with the rest of a key they must fit into the 65,536 that
+a proxy reads of one, or the key would be closed."""
+
+NOT_ENFORCED = {"policy_id": "policyId"}
 
 
 class WindowLimit(NamedTuple):
@@ -67,7 +71,9 @@ def _wrong_fields(body: KeyCreate | KeyUpdate) -> list[str]:
         wrong.append("tags")
     if isinstance(body, KeyCreate):
         wrong += [name for name in ("key", "name") if getattr(body, name) == ""]
-    wrong += [f"settingIds[{index}]" for index, setting_id in enumerate(body.setting_ids) if not setting_id]
+    wrong += [
+        f"settingIds[{index}]" for index, setting_id in enumerate(body.setting_ids[:MOST_SETTINGS]) if not setting_id
+    ]
     for field, name in (*_MONEY.items(), ("rate_limit_over_time", "rateLimitOverTime")):
         amount = getattr(body, field)
         if amount is not UNSET and (amount < 0 or (isinstance(amount, int) and amount > LARGEST_REQUESTS)):
@@ -86,7 +92,7 @@ def _wrong_paths(paths: list[AllowedPath]) -> list[str]:
     for index, allowed in enumerate(paths):
         if not allowed.path.startswith("/"):
             return [f"allowedPaths.{index}.path"]
-        if not allowed.method.isalpha():
+        if not (allowed.method.isascii() and allowed.method.isalpha()):
             return [f"allowedPaths.{index}.method"]
     return []
 
@@ -99,6 +105,25 @@ def _check_fields(body: KeyCreate | KeyUpdate) -> None:
         value = getattr(body, field)
         if value is not UNSET and (problem := _money_problem(name, value)):
             raise invalid(INVALID, problem)
+    if problem := _room_problem(body):
+        raise invalid(INVALID, problem)
+
+
+def _room_problem(body: KeyCreate | KeyUpdate) -> str:
+    texts = {"name": [body.name], "tags": body.tags, "settingIds": body.setting_ids}
+    if isinstance(body, KeyUpdate):
+        texts["revokedReason"] = [body.revoked_reason]
+    if body.allowed_paths is not UNSET:
+        texts["allowedPaths"] = [text for allowed in body.allowed_paths for text in (allowed.path, allowed.method)]
+    for name, values in texts.items():
+        if any(len(value) > LONGEST_TEXT for value in values):
+            return f"{name} must have at most {LONGEST_TEXT} characters"
+    if len(body.setting_ids) > MOST_SETTINGS:
+        return f"settingIds must name at most {MOST_SETTINGS} settings"
+    for name, member in (("tags", body.tags), ("allowedPaths", body.allowed_paths)):
+        if len(msgspec.json.encode([] if member is UNSET else member).decode()) > ROOM:
+            return f"{name} must take at most {ROOM} characters as JSON"
+    return ""
 
 
 def _check_key(key: Any) -> None:

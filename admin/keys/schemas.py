@@ -30,11 +30,11 @@ class KeyCreate(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True
     ttl: str = ""
     allowed_paths: list[AllowedPath] = []
     is_key_not_hashed: bool = False
-    # Not enforced yet: refused unless they say nothing.
     should_log_request: bool = False
     should_log_response: bool = False
     rotation_enabled: bool = False
     policy_id: str = ""
+    """Not enforced yet: refused unless it says nothing."""
 
 
 class KeyUpdate(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
@@ -57,10 +57,28 @@ class KeyUpdate(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True
     """Cannot be changed; only the present value is accepted."""
     allowed_paths: list[AllowedPath] | UnsetType = UNSET
     is_key_not_hashed: bool | UnsetType = UNSET
-    should_log_request: bool = False
-    should_log_response: bool = False
-    rotation_enabled: bool = False
+    should_log_request: bool | UnsetType = UNSET
+    should_log_response: bool | UnsetType = UNSET
+    rotation_enabled: bool | UnsetType = UNSET
     policy_id: str = ""
+
+
+class KeyQuery(msgspec.Struct, rename="camel", kw_only=True):
+    """The body of POST /api/v2/key-management/keys. A key matches every filter; an empty one does not filter."""
+
+    key_ids: list[str] = []
+    tags: list[str] = []
+    """A key has all of these."""
+    name: str = ""
+    """A part of the key's name, in any case."""
+    revoked: bool | UnsetType = UNSET
+    """As it is shown: also true once the ttl has passed or the lifetime cost is used up."""
+    limit: int = 0
+    """0: no limit, and then `offset` does not count."""
+    offset: int = 0
+    order: str = ""
+    """`asc` or `desc`, by `createdAt`. Empty: desc."""
+    return_count: bool = False
 
 
 class KeyAnswer(msgspec.Struct, rename="camel", kw_only=True):
@@ -86,11 +104,18 @@ class KeyAnswer(msgspec.Struct, rename="camel", kw_only=True):
     setting_id: str
     allowed_paths: list[AllowedPath]
     setting_ids: list[str]
-    should_log_request: bool = False
-    should_log_response: bool = False
-    rotation_enabled: bool = False
+    should_log_request: bool
+    should_log_response: bool
+    rotation_enabled: bool
     policy_id: str = ""
     is_key_not_hashed: bool
+
+
+class KeyPage(msgspec.Struct):
+    """The answer of v2. `count` is the number of all that match if it was asked for, else 0."""
+
+    keys: list[KeyAnswer]
+    count: int
 
 
 allowed_paths_decoder = msgspec.json.Decoder(list[AllowedPath])

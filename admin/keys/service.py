@@ -1,4 +1,8 @@
-"""Rules and queries of keys. A key's text passes through here once and is never stored: its digest and mask are."""
+"""Changes of keys. A key's text passes through here once and is never stored: its digest and mask are.
+
+Two changes of one key happen one after the other (its row is locked); a setting that a change names cannot be deleted
+before the change is there (KEY SHARE), nor can a change name one that is being deleted.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -12,29 +16,19 @@ from msgspec import UNSET
 from piccolo.columns.combination import WhereRaw
 
 from admin import audit
-from admin.answers import unscaled
+from admin.answers import parse_id
 from admin.database import DB
 from admin.errors import Problem, invalid, not_found
 from admin.keys.checks import INVALID, check_create, check_update
+from admin.keys.finding import EXPIRED, is_used_up, read_key
 from admin.keys.limits import create_limits, update_limits
-from admin.keys.schemas import KeyAnswer, KeyCreate, KeyUpdate, allowed_paths_decoder
-from admin.tables import Key, KeyState, ProviderSetting
+from admin.keys.schemas import KeyAnswer, KeyCreate, KeyUpdate
+from admin.tables import Key, ProviderSetting
 from shared.durations import parse_duration
 from shared.keys import key_sha256, mask_key, mint_key, peppered_digest
 from shared.secrets import Secrets
 
-EXPIRED = "expired"
-"""The contract's reason for a used-up ttl and for a used-up lifetime cost alike (§3.5)."""
-
-_CREATE, _UPDATE, _DELETE = "key creation error", "update key failed", "key deletion error"
-
-
-def parse_id(text: str) -> UUID | None:
-    """The id in `text`; None when it is no UUID, which no row can have."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
+_CREATE, _UPDATE = "key creation error", "update key failed"
 
 
 def _digests(key: str, secrets: Secrets) -> list[bytes]:
@@ -42,46 +36,16 @@ def _digests(key: str, secrets: Secrets) -> list[bytes]:
     return [peppered_digest(sha256, pepper) for pepper in secrets.peppers.values()]
 
 
-def _answer(row: dict[str, Any]) -> KeyAnswer:
-    is_used_up = row["is_expired"] or row["is_exhausted"]
-    return KeyAnswer(
-        name=row["name"],
-        created_at=int(row["created_at"].timestamp()),
-        updated_at=int(row["updated_at"].timestamp()),
-        tags=row["tags"],
-        key_id=str(row["id"]),
-        revoked=row["is_revoked"] or is_used_up,
-        key=row["mask"],
-        revoked_reason=EXPIRED if is_used_up and not row["is_revoked"] else row["revoked_reason"],
-        cost_limit_in_usd=unscaled(row["cost_total_nano"], 9),
-        cost_limit_in_usd_over_time=unscaled(row["cost_window_nano"], 9),
-        cost_limit_in_usd_unit=row["cost_window_unit"],
-        rate_limit_over_time=row["requests_window"],
-        rate_limit_unit=row["requests_window_unit"],
-        ttl=row["ttl"],
-        setting_id=row["setting_id"],
-        allowed_paths=allowed_paths_decoder.decode(row["allowed_paths"]),
-        setting_ids=[] if row["setting_id"] else [str(setting_id) for setting_id in row["setting_ids"]],
-        is_key_not_hashed=row["is_key_not_hashed"],
-    )
-
-
-async def _read(key_id: UUID) -> KeyAnswer:
-    row = await KeyState.select().where(KeyState.id == key_id).first()
-    assert row is not None  # read in the transaction that wrote it
-    return _answer(row)
-
-
 async def _known_settings(setting_id: str, setting_ids: Sequence[str], title: str) -> list[UUID]:
     """The ids in the order given, each once. Raises Problem (404) when one does not exist."""
-    ids = [parse_id(text) for text in dict.fromkeys([setting_id] if setting_id else setting_ids)]
+    ids = list(dict.fromkeys(map(parse_id, [setting_id] if setting_id else setting_ids)))
     known = {
         row["id"]
-        for row in await ProviderSetting.select(ProviderSetting.id).where(
-            WhereRaw("id = ANY({}::uuid[])", [one for one in ids if one is not None])
-        )
+        for row in await ProviderSetting.select(ProviderSetting.id)
+        .where(WhereRaw("id = ANY({}::uuid[])", [one for one in ids if one is not None]))
+        .lock_rows("KEY SHARE")
     }
-    found = list(dict.fromkeys(one for one in ids if one is not None and one in known))
+    found = [one for one in ids if one is not None and one in known]
     if len(found) < len(ids):
         raise not_found(title, "provider setting is not found" if setting_id else "not all settings are found")
     return found
@@ -126,6 +90,9 @@ async def create_key(body: KeyCreate, secrets: Secrets, remote_address: str) -> 
                     setting_ids=setting_ids,
                     setting_id=str(setting_ids[0]) if body.setting_id else "",
                     allowed_paths=_paths(body),
+                    rotation=body.rotation_enabled,
+                    should_log_request=body.should_log_request,
+                    should_log_response=body.should_log_response,
                     created_at=now,
                     updated_at=now,
                 )
@@ -134,7 +101,7 @@ async def create_key(body: KeyCreate, secrets: Secrets, remote_address: str) -> 
             raise Problem(409, "key-manager", _CREATE, "key already exists") from None
         await create_limits(key_id, body, now)
         await audit.record("create", "key", str(key_id), remote_address, _change(body, minted=body.key is UNSET))
-        created = await _read(key_id)
+        created = await read_key(key_id)
     if body.key is UNSET:
         created.key = key
     return created
@@ -145,35 +112,18 @@ def _expiry(ttl: str, now: datetime) -> datetime | None:
     return now + timedelta(microseconds=max(1, nanoseconds // 1000)) if nanoseconds else None
 
 
-async def find_keys(tags: list[str], key_ids: list[str], provider: str) -> list[KeyAnswer]:
-    """Keys that have all of `tags`, one of `key_ids` and a setting of `provider`; an empty filter does not filter."""
-    query = KeyState.select().order_by(KeyState.created_at, KeyState.id, ascending=False)
-    if tags:
-        query = query.where(WhereRaw("tags @> {}::text[]", tags))
-    if key_ids:
-        ids = [one for one in map(parse_id, key_ids) if one is not None]
-        query = query.where(WhereRaw("id = ANY({}::uuid[])", ids))
-    if provider:
-        query = query.where(
-            WhereRaw(
-                "EXISTS (SELECT FROM provider_settings s WHERE s.id = ANY(admin_keys.setting_ids) AND s.provider = {})",
-                provider,
-            )
-        )
-    return [_answer(row) for row in await query]
-
-
 async def update_key(key_id_text: str, body: KeyUpdate, secrets: Secrets, remote_address: str) -> KeyAnswer:
     """Change what `body` says. Raises Problem: 400, 404 (unknown key or setting)."""
     check_update(body)
     key_id = parse_id(key_id_text)
     async with DB.write() as now:
-        columns = (Key.created_at, Key.digest, Key.mask, Key.ttl, Key.is_revoked)
+        columns = (Key.created_at, Key.updated_at, Key.digest, Key.mask, Key.ttl, Key.is_revoked)
         row = await Key.select(*columns).where(Key.id == key_id).lock_rows("UPDATE").first() if key_id else None
         if row is None or key_id is None:
             raise not_found(_UPDATE, "key is not found")
+        moment = max(now, row["updated_at"])  # `now` is from before it waited for the lock
         _check_fixed_fields(body, row, secrets)
-        values: dict[Any, Any] = {Key.updated_at: now}
+        values: dict[Any, Any] = {Key.updated_at: moment}
         if body.name:
             values[Key.name] = body.name
         if body.tags:
@@ -184,13 +134,18 @@ async def update_key(key_id_text: str, body: KeyUpdate, secrets: Secrets, remote
             values[Key.setting_id] = str(setting_ids[0]) if body.setting_id else ""
         if body.allowed_paths is not UNSET:
             values[Key.allowed_paths] = _paths(body)
-        if body.is_key_not_hashed is not UNSET:
-            values[Key.is_key_not_hashed] = body.is_key_not_hashed
-        values |= _revocation(body, row["is_revoked"])
+        flags = (
+            (Key.is_key_not_hashed, body.is_key_not_hashed),
+            (Key.rotation, body.rotation_enabled),
+            (Key.should_log_request, body.should_log_request),
+            (Key.should_log_response, body.should_log_response),
+        )
+        values |= {column: said for column, said in flags if said is not UNSET}
+        values |= await _revocation(key_id, body, row["is_revoked"])
         await Key.update(values).where(Key.id == key_id)
-        await update_limits(key_id, body, row["created_at"], now)
+        await update_limits(key_id, body, row["created_at"], moment)
         await audit.record("update", "key", str(key_id), remote_address, _change(body))
-        return await _read(key_id)
+        return await read_key(key_id)
 
 
 def _check_fixed_fields(body: KeyUpdate, row: dict[str, Any], secrets: Secrets) -> None:
@@ -201,10 +156,12 @@ def _check_fixed_fields(body: KeyUpdate, row: dict[str, Any], secrets: Secrets) 
         raise invalid(INVALID, "ttl cannot be changed")
 
 
-def _revocation(body: KeyUpdate, is_revoked: bool) -> dict[Any, Any]:
+async def _revocation(key_id: UUID, body: KeyUpdate, is_revoked: bool) -> dict[Any, Any]:
     if body.revoked is not UNSET:
         if not body.revoked:
             return {Key.is_revoked: False, Key.revoked_reason: ""}
+        if not is_revoked and body.revoked_reason == EXPIRED and await is_used_up(key_id):
+            return {}  # a used-up key that was read and is sent back: nobody revoked it
         return {Key.is_revoked: True} | ({Key.revoked_reason: body.revoked_reason} if body.revoked_reason else {})
     if not body.revoked_reason:
         return {}
@@ -214,10 +171,10 @@ def _revocation(body: KeyUpdate, is_revoked: bool) -> dict[Any, Any]:
 
 
 async def delete_key(key_id_text: str, remote_address: str) -> None:
-    """Remove a key and its limits; the proxies learn of it by its tombstone. Raises Problem (404)."""
+    """Remove a key and its limits, if it is there; the proxies learn of it by its tombstone."""
     key_id = parse_id(key_id_text)
+    if key_id is None:
+        return
     async with DB.write():
-        gone = await Key.delete().where(Key.id == key_id).returning(Key.id) if key_id else []
-        if not gone:
-            raise not_found(_DELETE, "key is not found")
-        await audit.record("delete", "key", str(key_id), remote_address, {})
+        if await Key.delete().where(Key.id == key_id).returning(Key.id):
+            await audit.record("delete", "key", str(key_id), remote_address, {})

@@ -1,0 +1,10 @@
+"""Health on the wire."""
+
+import msgspec
+
+
+class HealthAnswer(msgspec.Struct):
+    """What probes are told."""
+
+    status: str
+    """`ok` or `ready`."""
