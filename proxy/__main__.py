@@ -10,6 +10,7 @@ from proxy.adapters.listening import ListenError, check_listening
 from proxy.adapters.process import make_supervisor, run_folder
 from shared.catalog import CatalogError, load_catalog
 from shared.settings import Settings, SettingsError, load
+from shared.tls import postgresql_tls, redis_tls
 
 DESCRIPTION = """Weir's data plane: the port that SDK clients use.
 
@@ -36,14 +37,32 @@ def prepare_folders(settings: Settings) -> Path:
     return run_dir
 
 
+def load_with(privacy: str | None) -> Settings:
+    """The settings, as every worker will load them, and the choice made on the command line. Raises SettingsError."""
+    if privacy is not None:
+        os.environ["WEIR_PRIVACY"] = privacy
+    settings = load()
+    if privacy not in (None, settings.weir_privacy):  # the file goes before the environment
+        raise SettingsError(f"WEIR_PRIVACY: -p says {privacy}, the file of settings {settings.weir_privacy}")
+    postgresql_tls(settings)
+    redis_tls(settings)
+    return settings
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m proxy", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args(arguments)
+    parser.add_argument(
+        "-p",
+        "--privacy",
+        choices=("strict", "verbose"),
+        help="WEIR_PRIVACY: `strict` (the default) keeps the text of requests and answers out of the log",
+    )
+    privacy = parser.parse_args(arguments).privacy
     try:
-        settings = load()
+        settings = load_with(privacy)
         if settings.weir_master_key is None:
             raise SettingsError("WEIR_MASTER_KEY: must be set, to the same value as in the admin plane")
         address = check_listening(

@@ -27,20 +27,25 @@ from proxy.adapters.destinations import Destinations
 from proxy.adapters.downstream import AsgiDownstream, Receive, Scope, Send
 from proxy.adapters.event_store import EventStore
 from proxy.adapters.journal import DiskJournal
-from proxy.adapters.limiter.link import RedisAddress
+from proxy.adapters.limiter.address import redis_address
 from proxy.adapters.limiter.postgres_charges import PostgresCharges
 from proxy.adapters.log_observer import JoinedWrites, LogObserver
 from proxy.adapters.metrics_observer import MetricsObserver
 from proxy.adapters.metrics_server import start_metrics_server
+from proxy.adapters.object_store.postgres_objects import PostgresObjects
+from proxy.adapters.objects import Objects
 from proxy.adapters.postgres import connect_options, open_pool
 from proxy.adapters.process import DRAIN_MARK, ignore_interrupt, is_orphan, run_folder
 from proxy.adapters.shipper import Shipper
 from proxy.adapters.snapshots import PolledSnapshots
 from proxy.adapters.tasks import Tasks
+from proxy.adapters.tokens import TokenCounts
 from proxy.adapters.upstream import make_upstream
 from proxy.books import Books
 from proxy.core.headers import preflight_headers
+from proxy.core.routing import Rests
 from proxy.gateway import Gateway
+from proxy.metering import Meter
 from proxy.observations import Observation
 from proxy.providers import PROVIDERS
 from proxy.relay import Relay
@@ -90,7 +95,8 @@ class Worker:
         self.clock = SystemClock()
         self.catalog = load_catalog(override_path=settings.weir_model_catalog)
         self._metrics = MetricsObserver(self.catalog.models())
-        self._observers = (LogObserver(self.name, self._lines), self._metrics)
+        log_observer = LogObserver(self.name, self._lines, with_text=settings.weir_privacy == "verbose")
+        self._observers = (log_observer, self._metrics)
         self.tasks = Tasks(self.observe)
 
     def observe(self, observation: Observation) -> None:
@@ -136,6 +142,7 @@ class Worker:
         await self._start_limiter()
         self.adopter = Adopter(self.journal, self.shipper, store, self.counters.settle, self.observe, self.tasks)
         await self._start_gateway(secrets)
+        await self.objects.start()
         self.shipper.start()
         self.adopter.start()
         await self.snapshots.start(FIRST_VIEW_SECONDS)
@@ -154,17 +161,16 @@ class Worker:
     async def _start_limiter(self) -> None:
         settings = self.settings
         self._charges_pool = await open_pool(connect_options(settings, "limiter", settings.postgresql_read_time_out), 2)
-        address = RedisAddress(
-            hosts=settings.redis_hosts,
-            port=settings.redis_port,
-            username=settings.redis_username,
-            password=settings.redis_password,
-            database=settings.redis_db_start_index,
-            accept_seconds=settings.redis_write_time_out,
-            answer_seconds=settings.redis_read_time_out,
+        self.objects = Objects(
+            address=redis_address(settings),
+            timeout_seconds=settings.limiter_timeout,
+            source=PostgresObjects(self._charges_pool),
+            clock=self.clock,
+            tasks=self.tasks,
+            observe=self.observe,
         )
         self.counters = RedisCounters(
-            address=address,
+            address=redis_address(settings),
             timeout_seconds=settings.limiter_timeout,
             charges=PostgresCharges(self._charges_pool),
             workers=settings.weir_proxy_workers,
@@ -181,21 +187,42 @@ class Worker:
         choice = await make_upstream(Destinations(settings.upstream_allowed_networks, own_addresses(settings)))
         self.upstream = choice.upstream
         books = Books(
-            counters=self.counters, journal=self.journal, observe=self.observe, clock=self.clock, worker=self.name
+            counters=self.counters,
+            journal=self.journal,
+            observe=self.observe,
+            clock=self.clock,
+            worker=self.name,
+            logged_body_bytes=settings.logged_body_bytes,
         )
+        self.tokens = TokenCounts(self.observe)
+        rests = Rests()
         relay = self.relay = Relay(
-            upstream=self.upstream, books=books, journal=self.journal, clock=self.clock, spawn=self.tasks.spawn
+            upstream=self.upstream,
+            books=books,
+            journal=self.journal,
+            rests=rests,
+            objects=self.objects,
+            meter=Meter(books=books, tokens=self.tokens),
+            observe=self.observe,
+            clock=self.clock,
+            spawn=self.tasks.spawn,
         )
         self.gateway = Gateway(
             snapshots=self.snapshots,
             counters=self.counters,
+            objects=self.objects,
+            rests=rests,
             books=books,
             relay=relay,
             observe=self.observe,
             clock=self.clock,
             catalog=self.catalog,
             peppers=tuple(secrets.peppers.values()),
-            default_urls={row.name: getattr(settings, row.base_url_setting.lower()) for row in PROVIDERS.values()},
+            default_urls={
+                row.name: getattr(settings, row.base_url_setting.lower())
+                for row in PROVIDERS.values()
+                if row.base_url_setting
+            },
             timeout_seconds=settings.proxy_timeout,
             snapshot_max_age=settings.snapshot_max_age,
         )
@@ -213,8 +240,11 @@ class Worker:
             task.cancel()
         await self.adopter.close_down()
         await self.counters.flush(FLUSH_SECONDS)
+        await self.objects.flush(FLUSH_SECONDS)
         await self.shipper.close_down(SHIP_SECONDS)
         await self.counters.close()
+        await self.objects.close()
+        self.tokens.close()
         self._charges_pool.terminate()
         await self.snapshots.stop()
         await self.upstream.aclose()
@@ -232,8 +262,10 @@ class Worker:
             "status": "ready" if is_ready else "draining" if self.is_draining else "not ready",
             "worker": self.name,
             "snapshot_age_seconds": round(age, 3) if age < float("inf") else None,
+            "snapshot_fault": self.snapshots.fault,
             "keys": self.snapshots.current.keys,
             "limiter_ready": self.counters.is_ready,
+            "limiter_fault": self.counters.fault,
             "journal_depth": self.journal.depth,
         }
 

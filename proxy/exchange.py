@@ -1,4 +1,4 @@
-"""One request's state, from the door to its event. The path fills it in as it goes; nobody else writes it.
+"""One request's state, from the door to its events. The path fills it in as it goes; nobody else writes it.
 
 Marks are `perf_counter_ns`: 0 means the moment has not come.
 """
@@ -26,15 +26,16 @@ LONGEST_METADATA = 8_000
 
 
 class Exchange:
-    """One request and its attempt."""
+    """One request and the attempt that is under way; `begin_again` turns to the next."""
 
     __slots__ = (
         "admitted_us", "attempt_id", "call", "charged_nano", "custom_id", "endpoint", "error_kind", "event",
         "failure", "first_byte_at", "first_token_at", "has_left", "hold", "is_detached", "is_estimated",
-        "is_finished", "is_opened", "key", "leave", "list_nano", "metadata", "method", "origin", "outcome",
-        "output_cap", "path", "price", "reached_upstream", "request_id", "response_id", "response_model", "sent_at",
-        "setting", "started_at", "status", "task", "tiers", "timeout_seconds", "upstream_done_at",
-        "upstream_request_id", "usage", "waited_until", "writing_since",
+        "is_finished", "is_opened", "is_steered", "key", "leave", "list_nano", "metadata", "method", "next_place",
+        "object_id", "outcome", "output_cap", "path", "place", "plan", "price", "reached_upstream", "relayed",
+        "request_id", "request_text", "response_id", "response_model", "sent_at", "setting", "started_at", "status",
+        "subject", "task", "tiers", "timeout_seconds", "upstream_done_at", "upstream_request_id", "usage",
+        "waited_until", "writing_since",
     )  # fmt: skip
 
     def __init__(self, method: str, path: str, admitted_us: int) -> None:
@@ -44,7 +45,6 @@ class Exchange:
         self.admitted_us = admitted_us
         self.method = method
         self.path = path
-        self.origin: bytes = b""
         self.custom_id = ""
         self.metadata = ""
         self.timeout_seconds: float | None = None
@@ -52,6 +52,18 @@ class Exchange:
         self.endpoint: Endpoint | None = None
         self.key: CompiledKey | None = None
         self.call: Call | None = None
+        self.plan: tuple[CompiledSetting, ...] = ()
+        """The settings that may serve the call, in the order to try them."""
+        self.place = 0
+        """Which of them is being tried."""
+        self.next_place: int | None = None
+        """Upstream refused this setting and did nothing: this one is next. None: there is no next attempt."""
+        self.object_id = ""
+        """The object at upstream that the path names."""
+        self.subject = ""
+        """What settings are remembered for: the model, or the endpoint of a call without one."""
+        self.is_steered = False
+        """The caller's headers choose among what the setting's credential may use."""
         self.setting: CompiledSetting | None = None
         self.price: Price | None = None
         self.hold: Hold | None = None
@@ -80,6 +92,10 @@ class Exchange:
         """Who runs a stream."""
         self.writing_since = 0.0
         """Monotonic seconds since which the caller has not taken what a stream has for them. 0: they have."""
+        self.request_text: bytes | None = None
+        """The request's body, where the key logs it."""
+        self.relayed: bytearray | None = None
+        """What the caller gets of the answer's body, where the key logs it."""
         self.list_nano: int | None = None
         self.charged_nano: int | None = None
         self.response_id = ""
@@ -90,6 +106,27 @@ class Exchange:
         self.first_byte_at = 0
         self.first_token_at = 0
         self.upstream_done_at = 0
+
+    def begin_again(self) -> None:
+        """The attempt ended without a word to the caller: forget it, and be ready for the next."""
+        assert self.next_place is not None
+        self.place, self.next_place = self.next_place, None
+        self.event = self.hold = self.output_cap = None
+        self.is_opened = self.is_finished = self.reached_upstream = self.is_estimated = False
+        self.usage = NO_USAGE
+        self.list_nano = self.charged_nano = None
+        self.response_id = self.response_model = self.upstream_request_id = self.error_kind = ""
+        if self.relayed is not None:
+            self.relayed.clear()
+        self.status = self.sent_at = self.waited_until = self.first_byte_at = self.upstream_done_at = 0
+        self.outcome = "refused"
+
+    def log_text(self, key: CompiledKey, body: bytes) -> None:
+        """Keep what the key wants kept of the call's text."""
+        if key.logs_request:
+            self.request_text = body
+        if key.logs_response:
+            self.relayed = bytearray()
 
     def read_head(self, headers: RequestHeaders) -> None:
         """Take over what the caller's headers say about the request itself."""
@@ -113,7 +150,7 @@ class Exchange:
 
     def mark_first_frame(self) -> None:
         """The first whole frame of a stream is here and about to leave."""
-        self.first_token_at = self.first_byte_at = self.waited_until = perf_counter_ns()
+        self.first_byte_at = self.waited_until = perf_counter_ns()
 
 
 def event_of(exchange: Exchange, ended_us: int, worker: str) -> Event:

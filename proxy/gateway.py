@@ -10,19 +10,20 @@ import math
 from proxy import endpoints
 from proxy.books import Books
 from proxy.core import access, pricing
-from proxy.core.headers import RequestHeaders, read_headers, refusal_headers, upstream_headers
+from proxy.core.headers import RequestHeaders, read_headers, read_query, refusal_headers, upstream_headers
 from proxy.core.holds import Bounds, Hold
 from proxy.core.limits import LimitRefusal, RateState
+from proxy.core.routing import Rests
 from proxy.core.snapshot import CompiledKey, CompiledSetting, Snapshot
-from proxy.endpoints import Endpoint
+from proxy.endpoints import Endpoint, Match
 from proxy.exchange import Exchange
 from proxy.observations import BugFound
-from proxy.ports import CallerLeft, Clock, Counters, Downstream, Observer, Snapshots, UpstreamRequest
+from proxy.ports import CallerLeft, Clock, Counters, Downstream, Objects, Observer, Snapshots, UpstreamRequest
 from proxy.providers import PROVIDERS, upstream_url
 from proxy.relay import Relay
 from proxy.wire import FORMATS
 from proxy.wire.errors import render_error
-from proxy.wire.format import Call
+from proxy.wire.format import Call, Format
 from shared.catalog import Catalog, Price
 from shared.errors import Refusal, UpstreamFailure
 from shared.ids import uuid7_text
@@ -33,6 +34,7 @@ from shared.keys import is_junk, key_sha256, mask_key, peppered_digest
 # causes no I/O, and its wait ends with the first poll that began after it came and found nothing.
 UNKNOWN_KEY_SECONDS = 1.0
 REMEMBERED_DIGESTS = 10_000
+LONGEST_SHOWN_ID = 128
 
 
 def _rate_of(refusal: Refusal) -> RateState | None:
@@ -47,6 +49,8 @@ class Gateway:
         *,
         snapshots: Snapshots,
         counters: Counters,
+        objects: Objects,
+        rests: Rests,
         books: Books,
         relay: Relay,
         observe: Observer,
@@ -59,6 +63,8 @@ class Gateway:
     ) -> None:
         self._snapshots = snapshots
         self._counters = counters
+        self._objects = objects
+        self._rests = rests
         self._books = books
         self._relay = relay
         self._observe = observe
@@ -98,13 +104,16 @@ class Gateway:
     async def _serve(self, x: Exchange, down: Downstream) -> None:
         headers = read_headers(down.headers)
         x.read_head(headers)
-        x.endpoint = endpoint = endpoints.match(down.method, down.path)
-        if endpoint is None:
+        match = endpoints.match(down.method, down.path)
+        if match is None:
             raise Refusal("not_found", f"route not supported: {down.method} {down.path[:200]}")
+        x.endpoint = endpoint = match.endpoint
+        x.object_id = match.object_id
 
         snapshot = self._current_snapshot()
         x.key = key = await self._find_key(snapshot, headers)
         now_ms = self._check_head(x, key, endpoint, headers)
+        query = read_query(down.query, endpoint.query) if down.query else ""
         body = await down.body(headers.content_length)
         if self._snapshots.current is not snapshot:
             # A body may take its time; what was revoked meanwhile is refused all the same.
@@ -114,20 +123,53 @@ class Gateway:
         form = FORMATS[endpoint.format]
         x.call = call = form.read_call(body)
         x.tiers = ("", call.service_tier) if call.service_tier else ("",)
+        x.log_text(key, body)
         settings = key.settings_for(endpoint.provider)
         for call_check in access.CALL_CHECKS:
             call_check(access.CallFacts(settings, call.requested_model))
-        x.setting = setting = access.serving_settings(settings, call.requested_model)[0]
-        x.price = price = self._price(endpoint, key, setting, call, now_ms)
+        settings = access.serving_settings(settings, call.requested_model)
+        if call.object_ids or match.object_id:
+            settings = await self._owning_settings(key, match, call, settings)
+        x.subject = call.requested_model or endpoint.template
+        x.plan = self._rests.plan(settings, x.subject, key.is_rotated, now_ms)
+        x.is_steered = not headers.values.keys().isdisjoint(PROVIDERS[endpoint.provider].steering)
+        await self._attempt(x, down, match, headers, query, form, body, now_ms)
+        while x.next_place is not None:
+            x.begin_again()
+            await self._attempt(x, down, match, headers, query, form, body, self._clock.now_ms())
 
+    async def _attempt(
+        self, x: Exchange, down: Downstream, match: Match, headers: RequestHeaders, query: str, form: Format,
+        body: bytes, now_ms: int,
+    ) -> None:  # fmt: skip
+        """Try the setting whose turn it is: price, hold, journal, upstream."""
+        key, call, setting = x.key, x.call, x.plan[x.place]
+        assert key is not None
+        assert call is not None
+        x.setting = setting
+        x.price = price = self._price(match.endpoint, key, setting, call, now_ms)
         x.attempt_id = uuid7_text()
         x.hold = await self._counters.reserve(key, x.attempt_id, self._bounds(key, price, call))
         # The event counts in the window that the limiter counted it in.
         x.admitted_us = x.hold.order.admitted_ms * 1000
         x.output_cap = self._output_cap(x.hold, price, call)
-        request = self._request(x, endpoint, setting, headers, form.forward(call, body, None, x.output_cap))
+        request = self._request(x, match, setting, headers, query, form.forward(call, body, None, x.output_cap))
         self._books.open(x, key, call)
         await self._relay.run(x, down, request, form, call)
+
+    async def _owning_settings(
+        self, key: CompiledKey, match: Match, call: Call, settings: tuple[CompiledSetting, ...]
+    ) -> tuple[CompiledSetting, ...]:
+        """Of `settings` the one that created every object the request names (design §8): others know nothing of it.
+
+        Raises Refusal object_unknown; limiter_unavailable where nobody can tell whose it is.
+        """
+        for object_id in (*call.object_ids, *([match.object_id] if match.object_id else ())):
+            setting_id = await self._objects.owner(key.account_id, match.endpoint.provider, object_id)
+            settings = tuple([setting for setting in settings if setting.id == setting_id])
+            if not settings:
+                raise Refusal("object_unknown", f"no object with id {object_id[:LONGEST_SHOWN_ID]} was found")
+        return settings
 
     def _check_head(self, x: Exchange, key: CompiledKey, endpoint: Endpoint, headers: RequestHeaders) -> int:
         """Every check that needs no body. The moment it was made at."""
@@ -173,12 +215,15 @@ class Gateway:
     ) -> Price | None:
         if endpoint.billing == "free":
             return None
-        price = pricing.price_for(self._catalog, setting.cost_map, call.requested_model, now_ms)
+        overrides = self._snapshots.current.overrides.catalog
+        price = pricing.price_for(
+            self._catalog, overrides, setting.provider, setting.cost_map, call.requested_model, now_ms
+        )
         if price is None and setting.unpriced != "free" and (setting.unpriced == "refuse" or key.has_cost_limit):
             raise Refusal(
                 "model_unpriced",
                 f"the price of model {call.requested_model} is not known, so its cost cannot be limited: "
-                "give it one in the setting's costMap, or set unpriced to free",
+                "give it one with PUT /api/prices or in the setting's costMap, or set unpriced to free",
             )
         return price
 
@@ -187,23 +232,35 @@ class Gateway:
         if price is None or not key.has_cost_limit:
             return None
         return pricing.bounds(
-            price, call.prompt_bound, call.output_cap, call.choices, call.is_unbounded, call.service_tier
+            price,
+            call.prompt_bound,
+            call.output_cap,
+            call.choices,
+            call.is_unbounded,
+            call.service_tier,
+            call.may_write_cache,
+            call.least_output_cap,
         )
 
     @staticmethod
     def _output_cap(hold: Hold, price: Price | None, call: Call) -> int | None:
         if price is None or hold.kind != "clamped":
             return None
-        return pricing.affordable_output(hold.held_nano, price, call.prompt_bound, call.choices, call.service_tier)
+        return pricing.affordable_output(
+            hold.held_nano, price, call.prompt_bound, call.choices, call.service_tier, call.may_write_cache
+        )
 
     def _request(
-        self, x: Exchange, endpoint: Endpoint, setting: CompiledSetting, headers: RequestHeaders, body: bytes
+        self, x: Exchange, match: Match, setting: CompiledSetting, headers: RequestHeaders, query: str, body: bytes
     ) -> UpstreamRequest:
-        provider = PROVIDERS[endpoint.provider]
+        provider = PROVIDERS[match.endpoint.provider]
         is_stream = x.call is not None and x.call.is_stream
+        base_url = setting.base_url or self._default_urls.get(provider.name)
+        if base_url is None:
+            raise Refusal("setting_unusable", "the provider setting has no url")
         return UpstreamRequest(
-            method=endpoint.method,
-            url=upstream_url(setting.base_url or self._default_urls[provider.name], endpoint.upstream_path),
+            method=match.endpoint.method,
+            url=upstream_url(base_url, match.upstream_path) + query,
             headers=upstream_headers(
                 headers,
                 provider,
@@ -238,5 +295,5 @@ class Gateway:
         dialect = x.endpoint.dialect if x.endpoint else endpoints.dialect_of(x.path)
         x.status, content_type, body = render_error(dialect, kind, message, x.request_id)
         self._books.finish(x)
-        headers = refusal_headers(x.request_id, down.origin, retry_after, rate)
+        headers = refusal_headers(x.request_id, down.origin, retry_after, rate, dialect)
         await down.answer(x.status, [*content_type, *headers], body)

@@ -2,6 +2,9 @@
 
 import msgspec
 
+from proxy.core.routing import SettingPutAside as SettingPutAside
+from proxy.core.routing import SettingRecovered as SettingRecovered
+from proxy.core.routing import SettingRested as SettingRested
 from shared.events import Event
 
 
@@ -98,6 +101,28 @@ class JournalAdopted(msgspec.Struct, frozen=True, gc=False):
     closed: int
 
 
+class VocabularyMissing(msgspec.Struct, frozen=True, gc=False):
+    """Tokens cannot be counted with a vocabulary: it is not installed, or not what was published."""
+
+    vocabulary: str
+    error: str
+
+
+class ObjectsRestored(msgspec.Struct, frozen=True, gc=False):
+    """Redis had lost who owns which upstream object; it was told again from Postgres."""
+
+    account_id: str
+    objects: int
+    seconds: float
+
+
+class ObjectsUnrestored(msgspec.Struct, frozen=True, gc=False):
+    """It could not be; look-ups of objects that are not found are refused until it is. Told once, tried on."""
+
+    account_id: str
+    error: str
+
+
 Observation = (
     RequestFinished
     | BugFound
@@ -111,4 +136,10 @@ Observation = (
     | ShippingFailed
     | EventsLost
     | JournalAdopted
+    | SettingPutAside
+    | SettingRested
+    | SettingRecovered
+    | VocabularyMissing
+    | ObjectsRestored
+    | ObjectsUnrestored
 )

@@ -148,6 +148,40 @@ class Upstream(Protocol):
         ...
 
 
+class Objects(Protocol):
+    """Whose an object is that upstream keeps (a stored response): the account's that created it, for 32 days."""
+
+    async def owner(self, account_id: str, provider: str, object_id: str) -> str | None:
+        """The provider setting that the account created it with; None: it did not. Raises Refusal limiter_unavailable
+        when nobody can tell at the moment.
+        """
+        ...
+
+    def remember(self, account_id: str, provider: str, object_id: str, setting_id: str) -> None:
+        """Remember; the other workers know soon."""
+        ...
+
+    async def remember_now(self, account_id: str, provider: str, object_id: str, setting_id: str) -> bool:
+        """Remember, and wait a little for the other workers to know too. True: they do. Never raises."""
+        ...
+
+    def forget(self, account_id: str, provider: str, object_id: str) -> None:
+        """Upstream has deleted it."""
+        ...
+
+
+class Tokens(Protocol):
+    """Counts of text, for answers that upstream reports no usage of."""
+
+    async def count(self, model: str, text: str) -> int | None:
+        """Tokens of a text of any length; None: they cannot be counted here."""
+        ...
+
+    def count_now(self, model: str, text: str) -> int | None:
+        """The same at once, an estimate where the text is long."""
+        ...
+
+
 RawHeaders = list[tuple[bytes, bytes]]
 
 
@@ -162,6 +196,11 @@ class Downstream(Protocol):
     @property
     def path(self) -> str:
         """`scope["path"]`: decoded, without query; what is matched and authorised."""
+        ...
+
+    @property
+    def query(self) -> bytes:
+        """The query string as it came, without `?`."""
         ...
 
     @property

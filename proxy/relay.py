@@ -11,11 +11,22 @@ from typing import Any
 
 from proxy import endpoints
 from proxy.books import Books
-from proxy.core.charging import hidden_reasoning, seen_usage
 from proxy.core.headers import RawHeaders, caller_headers, refusal_headers
 from proxy.core.limits import tightest_rate
+from proxy.core.routing import Rests, moves_on
 from proxy.exchange import Exchange
-from proxy.ports import CallerLeft, Clock, Downstream, Journal, Upstream, UpstreamRequest, UpstreamResponse
+from proxy.metering import Meter
+from proxy.ports import (
+    CallerLeft,
+    Clock,
+    Downstream,
+    Journal,
+    Objects,
+    Observer,
+    Upstream,
+    UpstreamRequest,
+    UpstreamResponse,
+)
 from proxy.providers import PROVIDERS
 from proxy.wire import Format, Stream
 from proxy.wire.errors import render_error
@@ -42,8 +53,24 @@ def _this_task() -> "asyncio.Task[Any]":
 class Relay:
     """Between a caller and upstream."""
 
-    def __init__(self, *, upstream: Upstream, books: Books, journal: Journal, clock: Clock, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        books: Books,
+        journal: Journal,
+        rests: Rests,
+        objects: Objects,
+        meter: Meter,
+        observe: Observer,
+        clock: Clock,
+        spawn: Spawn,
+    ) -> None:
         self._upstream = upstream
+        self._rests = rests
+        self._objects = objects
+        self._meter = meter
+        self._observe = observe
         self._books = books
         self._journal = journal
         self._clock = clock
@@ -53,11 +80,16 @@ class Relay:
         """Calls that are being drained though their caller was answered."""
 
     async def run(self, x: Exchange, down: Downstream, request: UpstreamRequest, form: Format, call: Call) -> None:
-        """Make the attempt and answer the caller. Raises UpstreamFailure when no answer came."""
+        """Make the attempt and answer the caller. Raises UpstreamFailure when no answer came.
+
+        Where upstream refused the setting and another may serve, the caller has no answer yet and `x.next_place` is
+        that other's place in the plan.
+        """
         if x.timeout_seconds is None or call.is_stream:
             await self._attempt(x, down, request, form, call)
         else:
-            await self._attempt_with_deadline(x, down, request, form, call, x.timeout_seconds)
+            left = x.timeout_seconds - (perf_counter_ns() - x.started_at) / 1e9
+            await self._attempt_with_deadline(x, down, request, form, call, max(left, 0.001))
 
     def sweep(self, is_over: bool) -> None:
         """Cut off streams whose callers have stopped reading, or all of them when draining `is_over`."""
@@ -75,7 +107,7 @@ class Relay:
         if not call.is_stream:
             response = await self._send(x, request, call)
             try:
-                await self._relay_plain(x, down, response, form, call)
+                await self._relay_plain(x, down, request, response, form, call)
             finally:
                 response.close()
             return
@@ -101,10 +133,10 @@ class Relay:
             content_type = response.headers.get("content-type", "").lower()
             if response.status == 200 and content_type.startswith("text/event-stream"):
                 x.leave = response.close
-                await self._relay_stream(x, down, response, form.open_stream(call), call)
+                await self._relay_stream(x, down, request, response, form, call)
             else:
                 x.leave = None
-                await self._relay_plain(x, down, response, form, call)
+                await self._relay_plain(x, down, request, response, form, call)
         finally:
             response.close()
 
@@ -125,7 +157,7 @@ class Relay:
             raise
         except asyncio.CancelledError:
             x.mark_upstream_done()
-            self._bill_seen(x, call, 0)
+            self._meter.bill_seen(x, call, 0)
             raise
         x.read_upstream_head(response.status, response.headers)
         return response
@@ -146,7 +178,8 @@ class Relay:
         x.status, content_type, body = render_error(
             self._dialect(x), "upstream_timeout", "the request timed out", x.request_id
         )
-        await down.answer(x.status, [*content_type, *refusal_headers(x.request_id, down.origin, None)], body)
+        headers = refusal_headers(x.request_id, down.origin, None, None, self._dialect(x))
+        await down.answer(x.status, [*content_type, *headers], body)
 
     async def _attempt_alone(
         self, x: Exchange, down: Downstream, request: UpstreamRequest, form: Format, call: Call
@@ -162,8 +195,9 @@ class Relay:
                 self._books.finish(x)
 
     async def _relay_plain(
-        self, x: Exchange, down: Downstream, response: UpstreamResponse, form: Format, call: Call
-    ) -> None:
+        self, x: Exchange, down: Downstream, request: UpstreamRequest, response: UpstreamResponse, form: Format,
+        call: Call,
+    ) -> None:  # fmt: skip
         """The whole answer at once. A caller who has left is not noticed: the call is drained and billed."""
         is_answer = 200 <= response.status < 300
         if not is_answer:
@@ -177,8 +211,15 @@ class Relay:
             x.response_id, x.response_model = answer.response_id, answer.response_model
             if answer.service_tier:
                 x.tiers = (answer.service_tier,)
-            # Four bytes a token: only for an answer that is silent about its usage, and flagged as an estimate.
-            self._books.bill(x, answer.usage, seen_usage(call.prompt_bound, len(body) // 4))
+            seen = NO_USAGE
+            if self._meter.needs_count(x, answer):
+                seen = await self._meter.count_answer(request, form, call, body)
+            self._books.bill(x, answer.usage, seen, answer.units)
+            if x.endpoint is not None and (x.endpoint.creates_object or x.endpoint.deletes_object):
+                await self._note_object(x)
+        if (not is_answer or len(self._rests)) and self._passes_on(x, response, body):
+            return
+        self._books.keep_relayed(x, body)
         if x.is_detached:
             return
         x.outcome = "completed"
@@ -187,11 +228,43 @@ class Relay:
         self._books.finish(x)
         await down.answer(response.status, head, body)
 
-    async def _relay_stream(
-        self, x: Exchange, down: Downstream, response: UpstreamResponse, stream: Stream, call: Call
-    ) -> None:
+    async def _note_object(self, x: Exchange) -> None:
+        """Remember whose an object is that the answer created, forget one that it deleted."""
+        if x.endpoint is None or x.key is None or x.setting is None:
+            return
+        if x.endpoint.creates_object and x.response_id:
+            await self._objects.remember_now(x.key.account_id, x.endpoint.provider, x.response_id, x.setting.id)
+        elif x.endpoint.deletes_object:
+            self._objects.forget(x.key.account_id, x.endpoint.provider, x.object_id)
+
+    def _passes_on(self, x: Exchange, response: UpstreamResponse, body: bytes) -> bool:
+        """Take note of how upstream took the setting. True: another may serve the call, and this attempt is closed."""
+        setting = x.setting
+        if setting is None:
+            return False
+        now_ms = self._clock.now_ms()
+        status, headers = response.status, response.headers
+        change = self._rests.note(setting, x.subject, status, headers, body, now_ms, is_steered=x.is_steered)
+        if change is not None:
+            self._observe(change)
+        if x.is_detached or not moves_on(status):
+            return False
+        x.next_place = self._rests.next_after(x.plan, x.place + 1, x.subject, now_ms)
+        if x.next_place is None:
+            return False
         x.outcome = "completed"
+        self._books.pass_on(x)
+        return True
+
+    async def _relay_stream(
+        self, x: Exchange, down: Downstream, request: UpstreamRequest, response: UpstreamResponse, form: Format,
+        call: Call,
+    ) -> None:  # fmt: skip
+        x.outcome = "completed"
+        stream = form.open_stream(call)
         broken: UpstreamFailure | None = None
+        if len(self._rests):
+            self._passes_on(x, response, b"")
         try:
             await down.start(response.status, self._head(x, down, response))
             await self._relay_frames(x, down, response, stream)
@@ -205,32 +278,13 @@ class Relay:
             x.response_id, x.response_model = stream.response_id, stream.response_model
             if stream.service_tier:
                 x.tiers = (stream.service_tier,)
-            self._bill_stream(x, stream, call)
+            self._meter.bill_stream(x, request, form, stream, call)
         if broken is not None and x.outcome == "completed":
             x.outcome, x.error_kind = "cut", broken.kind
         self._books.finish(x)
         if x.outcome == "cut" and broken is not None:
             await down.write(stream.error_event(broken.kind, broken.message))
         await down.end()
-
-    def _bill_stream(self, x: Exchange, stream: Stream, call: Call) -> None:
-        """By upstream's usage, else by what was seen. A stream that only said that it failed cost nothing."""
-        if stream.usage is not None:
-            self._books.bill(x, stream.usage, NO_USAGE)
-            return
-        output_tokens = stream.output_tokens
-        if not output_tokens and stream.is_error:
-            self._books.bill_nothing(x)
-        else:
-            self._bill_seen(x, call, output_tokens)
-
-    def _bill_seen(self, x: Exchange, call: Call, output_tokens: int) -> None:
-        """The prompt's bound, what was seen, and what a reasoning model may have made before the first of it."""
-        reasoning = 0
-        if x.price is not None and x.price.is_reasoning:
-            until = x.first_token_at or x.upstream_done_at
-            reasoning = hidden_reasoning((until - x.sent_at) / 1e9, call.output_cap)
-        self._books.bill(x, None, seen_usage(call.prompt_bound, output_tokens, reasoning))
 
     async def _relay_frames(self, x: Exchange, down: Downstream, response: UpstreamResponse, stream: Stream) -> None:
         told_at = self._clock.monotonic()
@@ -239,13 +293,26 @@ class Relay:
             if not block:
                 continue
             if not x.first_token_at:
-                x.mark_first_frame()
+                self._mark_beginning(x, stream)
+            if x.relayed is not None:
+                self._books.keep_relayed(x, block)
             x.writing_since = now = self._clock.monotonic()
             await down.write(block)
             x.writing_since = 0.0
             if now - told_at >= PROGRESS_SECONDS:
                 told_at = now
                 self._journal.progress(x.attempt_id, stream.output_tokens)
+
+    def _mark_beginning(self, x: Exchange, stream: Stream) -> None:
+        """The first bytes, the first token, and the id of what the stream creates: others may ask for it at once."""
+        if not x.first_byte_at:
+            x.mark_first_frame()
+        if stream.saw_first_token:
+            x.first_token_at = perf_counter_ns()
+        if x.endpoint is not None and x.endpoint.creates_object and stream.response_id:
+            assert x.key is not None
+            assert x.setting is not None
+            self._objects.remember(x.key.account_id, x.endpoint.provider, stream.response_id, x.setting.id)
 
     @staticmethod
     async def _watch(x: Exchange, down: Downstream) -> None:
@@ -263,7 +330,8 @@ class Relay:
     def _head(self, x: Exchange, down: Downstream, response: UpstreamResponse) -> RawHeaders:
         assert x.endpoint is not None
         rate = tightest_rate(x.hold.states, self._clock.now_ms()) if x.hold else None
-        out = caller_headers(response.headers, PROVIDERS[x.endpoint.provider], x.request_id, down.origin, rate)
+        provider, dialect = PROVIDERS[x.endpoint.provider], x.endpoint.dialect
+        out = caller_headers(response.headers, provider, x.request_id, down.origin, rate, dialect)
         if x.output_cap is not None:
             out.append((b"x-weir-output-cap", str(x.output_cap).encode()))
         return out

@@ -186,6 +186,11 @@ class RedisCounters:
         """Budgeted keys can be admitted."""
         return self._store.is_usable and self._epochs.open_epoch(DEFAULT_ACCOUNT) is not None
 
+    @property
+    def fault(self) -> str:
+        """Why Redis cannot be reached, in kinds of errors that anybody may read; empty when it could be last time."""
+        return self._store.link.fault
+
     # reserve's outcomes
 
     def _admitted(self, key: CompiledKey, waiting: Waiting, answer: Answer, bounds: Bounds | None) -> Hold:

@@ -39,11 +39,13 @@ class AsgiDownstream:
         "method",
         "origin",
         "path",
+        "query",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int, body_seconds: float) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
         self.headers: RawHeaders = scope["headers"]
         self.origin: bytes = next((value for name, value in self.headers if name == b"origin"), b"")
         self.is_started = False

@@ -20,7 +20,7 @@ from proxy.core.refusal_rows import RefusalRows
 from proxy.observations import BugFound, EventsLost
 from proxy.ports import Clock, Observer
 from shared.errors import Refusal
-from shared.events import Event
+from shared.events import Event, without_bodies
 
 TICK_SECONDS = 0.1
 PROGRESS_US = 1_000_000
@@ -104,13 +104,21 @@ class DiskJournal:
         running = self._running.pop(event.id, None)
         if running is not None:
             running.segment.opens -= 1
+        may_append = running is not None or not self._is_full
         try:
+            if (event.request or event.response) and self._is_filling:
+                event = without_bodies(event)
             frame = records.encode_close(event, order)
+            is_appended = may_append and self.folder.append(frame)
+            if not is_appended and (event.request or event.response):
+                # What calls cost is kept before what they said.
+                frame = records.encode_close(without_bodies(event), order)
+                is_appended = may_append and self.folder.append(frame)
         except Exception as error:  # noqa: BLE001 - the call must not fail for its event
             self._observe(BugFound(where="journal", error=error))
             self._lose(1, "an event could not be encoded")
             return
-        if (running is None and self._is_full) or not self.folder.append(frame):
+        if not is_appended:
             self.backlog.remember(frame)
             return
         self.backlog.depth += 1
@@ -215,6 +223,11 @@ class DiskJournal:
     @property
     def _is_full(self) -> bool:
         return self.folder.bytes + self.other_bytes >= self._max_bytes
+
+    @property
+    def _is_filling(self) -> bool:
+        """Half full: Postgres has been away for long. The rest is for events, so that no body turns calls away."""
+        return self.folder.bytes + self.other_bytes >= self._max_bytes // 2
 
     def _write_progress(self) -> None:
         now = self._clock.now_us()

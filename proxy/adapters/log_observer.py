@@ -1,4 +1,6 @@
-"""Observations as log lines: one JSON line per request, never a prompt, a key or a credential.
+"""Observations as log lines: one JSON line per request, never a key or a credential.
+
+Nor a prompt or an answer, unless WEIR_PRIVACY is `verbose`: then the line of a request has what its key keeps of them.
 
 LOG_LINES has a row for every observation; a test walks the union. None means: deliberately not a line.
 """
@@ -78,6 +80,8 @@ class RequestLine(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     latency_us: int
     overhead_us: int
     time_to_first_token_us: int | None = None
+    request: str = ""
+    response: str = ""
     worker: str
     level: str
     timestamp: str
@@ -137,14 +141,22 @@ LOG_LINES: dict[type, Line | None] = {
     seen.ShippingFailed: ("warning", "shipping_failed", _fields),
     seen.EventsLost: ("error", "events_lost", _fields),
     seen.JournalAdopted: ("warning", "journal_adopted", _fields),
+    seen.SettingPutAside: ("warning", "setting_put_aside", _fields),
+    seen.SettingRested: ("info", "setting_rested", _fields),
+    seen.SettingRecovered: ("info", "setting_recovered", _fields),
+    seen.VocabularyMissing: ("warning", "vocabulary_missing", _fields),
+    seen.ObjectsRestored: ("info", "objects_restored", _fields),
+    seen.ObjectsUnrestored: ("warning", "objects_unrestored", _fields),
 }
 
 
 class LogObserver:
     """An Observer that writes lines, each naming its worker."""
 
-    def __init__(self, worker: str, lines: JoinedWrites) -> None:
+    def __init__(self, worker: str, lines: JoinedWrites, *, with_text: bool = False) -> None:
+        """`with_text`: what an event keeps of a request and its answer is part of its line."""
         self._worker = worker
+        self._with_text = with_text
         self._lines = lines
         self._encode = msgspec.json.Encoder().encode
         self._logger: Any = structlog.get_logger()
@@ -170,6 +182,9 @@ class LogObserver:
             self._second = second
             self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         line = _request_line(event, self._worker, f"{self._second_text}.{microsecond:06d}Z")
+        if self._with_text:
+            line.request = event.request.decode("utf-8", "replace")
+            line.response = event.response.decode("utf-8", "replace")
         try:
             self._lines.write(self._encode(line) + b"\n")
         except (UnicodeEncodeError, OverflowError):  # a lone surrogate in a name, usage beyond 64 bits

@@ -47,6 +47,12 @@ EVENTS_RECOVERED = Counter("weir_events_recovered", "Attempts of dead workers bi
 LIMITER_CHANGES = Counter("weir_limiter_changes", "Changes of the limiter's state.", ["state"])
 REBUILDS = Counter("weir_counters_rebuilt", "Counters set from Postgres.")
 DRIFT = Counter("weir_spend_drift", "Disagreements between Redis and Postgres about spend.")
+SETTINGS_PUT_ASIDE = Counter("weir_settings_put_aside", "Credentials that upstream refused.", ["provider"])
+SETTINGS_RESTED = Counter("weir_settings_rested", "Settings whose rate upstream said is used up.", ["provider"])
+SETTINGS_RECOVERED = Counter("weir_settings_recovered", "Settings put aside that work again.", ["provider"])
+VOCABULARIES_MISSING = Counter("weir_vocabularies_missing", "Vocabularies that tokens cannot be counted with.")
+OBJECTS_RESTORED = Counter("weir_objects_restored", "Owners of upstream objects told to Redis again.")
+OBJECTS_UNRESTORED = Counter("weir_objects_unrestored", "Outages in which Redis could not be told again.")
 BUGS = Counter("weir_bugs", "Exceptions nobody expected.")
 
 _EVENT_FIELDS = tuple((name, f"{name}_tokens") for name in TOKEN_CLASSES)
@@ -102,6 +108,12 @@ class MetricsObserver:
             seen.ShippingFailed: lambda o: SHIPPING_FAILURES.inc(),
             seen.EventsLost: lambda o: EVENTS_LOST.inc(o.events),
             seen.JournalAdopted: self._adopted,
+            seen.SettingPutAside: lambda o: SETTINGS_PUT_ASIDE.labels(o.provider).inc(),
+            seen.SettingRested: lambda o: SETTINGS_RESTED.labels(o.provider).inc(),
+            seen.SettingRecovered: lambda o: SETTINGS_RECOVERED.labels(o.provider).inc(),
+            seen.VocabularyMissing: lambda o: VOCABULARIES_MISSING.inc(),
+            seen.ObjectsRestored: lambda o: OBJECTS_RESTORED.inc(o.objects),
+            seen.ObjectsUnrestored: lambda o: OBJECTS_UNRESTORED.inc(),
         }
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 from proxy.adapters.postgres import NOT_OFFERED, Connection, Row, connect
 from proxy.core.horizon import Horizon, must_reload
 from proxy.core.snapshot import Snapshot, SnapshotBuilder, shard_range
+from shared.price_overrides import PriceRecord
 from shared.records import KeyRecord, SettingRecord
 from shared.secrets import Secrets
 
@@ -36,6 +37,7 @@ _KEYS = """
     FROM proxy_keys
 """
 _SETTINGS = "SELECT id, account_id, provider, sealed, left(detail, 1048576) FROM proxy_settings"
+_PRICES = "SELECT provider, model, effective_from_ms, left(entry, 65536) FROM proxy_prices"
 _CHANGED = """
     WHERE changed_xid >= pg_snapshot_xmin($1::text::pg_snapshot)
       AND changed_xid < pg_snapshot_xmax(pg_current_snapshot())
@@ -43,6 +45,7 @@ _CHANGED = """
 """
 _CHANGED_KEYS = _KEYS + _CHANGED
 _CHANGED_SETTINGS = _SETTINGS + _CHANGED
+_CHANGED_PRICES = _PRICES + _CHANGED
 _GONE = "SELECT kind, id, digest FROM tombstones" + _CHANGED  # noqa: S608  constants of this file
 _SHARD = _KEYS + "WHERE digest >= $1 AND digest < $2"
 
@@ -148,6 +151,7 @@ async def _put_rows(put: Callable[[Row], None], rows: list[Row]) -> None:
 
 async def _read_all(connection: Connection, builder: SnapshotBuilder) -> None:
     await _read_settings(connection, builder)
+    await _read_prices(connection, builder)
     await _for_each_row(connection, lambda row: builder.put_key(_key_record(row)), _KEYS)
 
 
@@ -163,6 +167,18 @@ async def _read_settings(connection: Connection, builder: SnapshotBuilder) -> No
     builder.keep_settings(ids)
 
 
+async def _read_prices(connection: Connection, builder: SnapshotBuilder) -> None:
+    ids: set[str] = set()
+
+    def put(row: Row) -> None:
+        record = _price_record(row)
+        ids.add(record.id)
+        builder.put_price(record)
+
+    await _for_each_row(connection, put, _PRICES)
+    builder.keep_prices(ids)
+
+
 async def _read_changes(connection: Connection, builder: SnapshotBuilder, snapshot: str) -> None:
     # Tombstones first: what was deleted and put back commits in that order, so a row that is there outlives its own.
     def remove(row: Row) -> None:
@@ -171,9 +187,12 @@ async def _read_changes(connection: Connection, builder: SnapshotBuilder, snapsh
             builder.remove_key(digest, row_id)
         elif kind == "provider_setting":
             builder.remove_setting(row_id)
+        elif kind == "price":
+            builder.remove_price(row_id)
 
     await _for_each_row(connection, remove, _GONE, snapshot)
     await _for_each_row(connection, lambda row: builder.put_setting(_setting_record(row)), _CHANGED_SETTINGS, snapshot)
+    await _for_each_row(connection, lambda row: builder.put_price(_price_record(row)), _CHANGED_PRICES, snapshot)
     await _for_each_row(connection, lambda row: builder.put_key(_key_record(row)), _CHANGED_KEYS, snapshot)
 
 
@@ -183,6 +202,7 @@ async def _read_shard(connection: Connection, builder: SnapshotBuilder, shard: i
     builder.put_shard(shard, [_key_record(row) for row in rows])
     if shard == 0:
         await _read_settings(connection, builder)
+        await _read_prices(connection, builder)
 
 
 def _key_record(row: Row) -> KeyRecord:
@@ -190,6 +210,11 @@ def _key_record(row: Row) -> KeyRecord:
     return KeyRecord(
         key_id, account_id, project_id, digest, is_revoked, expires_at_ms, limits.encode(), detail.encode()
     )
+
+
+def _price_record(row: Row) -> PriceRecord:
+    provider, model, effective_from_ms, entry = row
+    return PriceRecord(provider, model, effective_from_ms, entry.encode())
 
 
 def _setting_record(row: Row) -> SettingRecord:

@@ -10,7 +10,7 @@ import math
 import random
 from typing import Any
 
-from proxy.adapters.postgres import POSTGRES_ERRORS, describe
+from proxy.adapters.postgres import POSTGRES_ERRORS, describe, fault_of
 from proxy.adapters.snapshot_rows import SnapshotRows
 from proxy.adapters.tasks import Tasks
 from proxy.core.horizon import Horizon
@@ -52,6 +52,8 @@ class PolledSnapshots:
         self._confirmed_at = -math.inf
         self._next_shard = random.randrange(SHARDS)  # noqa: S311  workers take turns
         self._verified_at = -math.inf
+        self.fault = ""
+        """Why the last poll failed: the kind of the error, which anybody may read; empty when it did not."""
         self._waiters: set[asyncio.Future[bool]] = set()
         self._wake = asyncio.Event()
         self._rows = SnapshotRows(options, self._wake.set)
@@ -116,11 +118,12 @@ class PolledSnapshots:
                 if not isinstance(error, POSTGRES_ERRORS):
                     self._observe(BugFound(where="snapshot poll", error=error))
                 self._observe(SnapshotFailed(error=describe(error), age_seconds=self.age_seconds()))
+                self.fault = fault_of(error)
                 pause = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2**failures)
                 failures = min(failures + 1, 10)
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  jitter
             else:
-                failures = 0
+                failures, self.fault = 0, ""
                 await _let_go(replaced)
                 await self._rest(began)
 

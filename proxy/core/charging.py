@@ -1,13 +1,13 @@
 """What an attempt is charged: upstream's own usage where there is one, else a bound that is flagged as such.
 
-Pure. An unknown price gives an unknown cost, never 0; no tokens cost nothing whatever the price.
+Pure. An unknown price gives an unknown cost, never 0; no usage costs nothing whatever the price.
 """
 
 from typing import NamedTuple
 
 from proxy.core import pricing
 from shared.catalog import Price
-from shared.usage import NO_USAGE, TokenUsage
+from shared.usage import NO_UNITS, NO_USAGE, TokenUsage, UnitUsage
 
 REASONING_TOKENS_PER_SECOND = 200
 """About as fast as reasoning models are served. Only for streams that were left before their usage came."""
@@ -37,17 +37,23 @@ def seen_usage(prompt_bound: int, output_tokens: int, reasoning: int = 0) -> Tok
 
 
 def charge(
-    price: Price | None, is_free_unpriced: bool, reported: TokenUsage | None, seen: TokenUsage, tiers: tuple[str, ...]
+    price: Price | None,
+    is_free_unpriced: bool,
+    reported: TokenUsage | None,
+    seen: TokenUsage,
+    tiers: tuple[str, ...],
+    units: UnitUsage = NO_UNITS,
 ) -> Charge:
     """The charge for an attempt. `reported` is upstream's figure, `seen` the estimate in its place.
 
-    Of several `tiers` that upstream may have served, the dearest is charged.
+    Of several `tiers` that upstream may have served, the dearest is charged. What has no price, be it one unit among
+    priced tokens, makes the whole cost unknown.
     """
     usage = seen if reported is None else reported
     is_estimated = reported is None and usage != NO_USAGE
-    if usage == NO_USAGE:
+    if usage == NO_USAGE and units == NO_UNITS:
         return Charge(usage, False, 0, 0)
-    if price is None:
+    if price is None or not price.covers(usage, units):
         return Charge(usage, is_estimated, None, 0 if is_free_unpriced else None)
-    nano = max([pricing.cost(usage, price, tier) for tier in tiers])
+    nano = max([pricing.cost(usage, price, tier, units) for tier in tiers])
     return Charge(usage, is_estimated, nano, nano)

@@ -24,7 +24,7 @@ from shared.records import (
 )
 from shared.secrets import SecretError, Secrets
 
-RecordKind = Literal["key", "provider_setting"]
+RecordKind = Literal["key", "provider_setting", "price"]
 
 _credential_decoder = msgspec.json.Decoder(dict[str, str])
 _NO_CREDENTIAL: dict[str, str] = {}
@@ -84,6 +84,11 @@ class CompiledKey(msgspec.Struct, frozen=True, gc=False):
     limits: tuple[Limit, ...]
     is_limited: bool
     has_cost_limit: bool
+    is_rotated: bool
+    """Calls are spread over the settings that may serve them."""
+    logs_request: bool
+    """An event keeps the request's body. `logs_response`: the answer's."""
+    logs_response: bool
     settings_by_provider: dict[str, tuple[CompiledSetting, ...]]
 
     def settings_for(self, provider: str) -> tuple[CompiledSetting, ...]:
@@ -105,6 +110,9 @@ class StoredKey(msgspec.Struct, frozen=True, gc=False, array_like=True):
     setting_ids: tuple[str, ...]
     allowed_paths: tuple[tuple[str, str], ...]
     limits: tuple[Limit, ...]
+    is_rotated: bool = False
+    logs_request: bool = False
+    logs_response: bool = False
 
 
 def check_key(record: KeyRecord) -> tuple[StoredKey, str]:
@@ -126,6 +134,9 @@ def check_key(record: KeyRecord) -> tuple[StoredKey, str]:
         detail.setting_ids,
         tuple((allowed.method.upper(), allowed.path) for allowed in detail.allowed_paths),
         limits,
+        detail.rotation,
+        detail.should_log_request,
+        detail.should_log_response,
     )
     return stored, why
 
@@ -151,6 +162,9 @@ def compile_key(stored: StoredKey, digest: bytes, settings: Mapping[str, Compile
         limits=stored.limits,
         is_limited=bool(stored.limits),
         has_cost_limit=any(limit.resource == "cost" for limit in stored.limits),
+        is_rotated=stored.is_rotated,
+        logs_request=stored.logs_request,
+        logs_response=stored.logs_response,
         settings_by_provider=by_provider,
     )
 

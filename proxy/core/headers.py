@@ -7,11 +7,14 @@ credential, a cookie or a hop-by-hop header. The caller gets an allow-list of up
 import re
 from collections.abc import Mapping
 from hashlib import sha256
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
+from proxy.core import rate_headers
 from proxy.core.limits import RateState
 from proxy.providers import AUTH_SCHEMES, Provider
+from proxy.wire.errors import Dialect
 from shared.durations import parse_seconds
 from shared.errors import Refusal
 from shared.keys import mask_key
@@ -25,13 +28,15 @@ _CREDENTIALS = (b"x-api-key", b"api-key")
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _CHARSET = re.compile(rb";\s*charset\s*=\s*([^;]*)", re.IGNORECASE)
 _UTF_8 = frozenset({b"utf-8", b"utf8"})
+_LONGEST_SHOWN_NAME = 64
 _LONGEST_TIMEOUT_SECONDS = 86_400.0
 
 EXPOSED = (
-    b"x-weir-request-id, x-weir-output-cap, x-request-id, openai-processing-ms, retry-after, x-should-retry, "
-    b"x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, "
-    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests"
+    b"x-weir-request-id, x-weir-output-cap, x-request-id, request-id, openai-processing-ms, retry-after, "
+    b"x-should-retry, " + rate_headers.EXPOSED
 )
+# Where the SDKs of a dialect look for a request's id; on our own answers it is ours (design §4).
+_REQUEST_ID: dict[Dialect, bytes] = {"openai_api": b"x-request-id", "anthropic_api": b"request-id"}
 
 
 class RequestHeaders(msgspec.Struct, frozen=True, gc=False):
@@ -130,6 +135,7 @@ def upstream_headers(
     out: list[tuple[str, str]] = [
         (text, value.decode("latin-1")) for name, text in provider.forwarded if (value := values.get(name))
     ]
+    out.extend([header for header in provider.default_headers if not values.get(header[0].encode())])
     if _is_framed(values) if has_body is None else has_body:
         # Never the caller's: a charset in it would make upstream decode another body than the one that was checked.
         out.append(("content-type", "application/json"))
@@ -165,10 +171,14 @@ def our_headers(request_id: str, origin: bytes) -> RawHeaders:
 
 
 def refusal_headers(
-    request_id: str, origin: bytes, retry_after: float | None, rate: RateState | None = None
+    request_id: str,
+    origin: bytes,
+    retry_after: float | None,
+    rate: RateState | None = None,
+    dialect: Dialect = "openai_api",
 ) -> RawHeaders:
-    """The head of an answer of our own, but for its content type; its `x-request-id` is ours (design §4)."""
-    out = [*our_headers(request_id, origin), (b"x-request-id", request_id.encode())]
+    """The head of an answer of our own, but for its content type."""
+    out = [*our_headers(request_id, origin), (_REQUEST_ID[dialect], request_id.encode())]
     if retry_after is not None:
         seconds = max(1, -int(-retry_after // 1))
         out.append((b"retry-after", str(seconds).encode()))
@@ -176,32 +186,39 @@ def refusal_headers(
             # The SDKs retry 429 twice by themselves; waiting so long inside a call helps nobody.
             out.append((b"x-should-retry", b"false"))
     if rate is not None:
-        out.extend(rate_headers(rate))
+        out.extend(rate_headers.rate_headers(rate, dialect))
     return out
 
 
 def caller_headers(
-    upstream: Mapping[str, str], provider: Provider, request_id: str, origin: bytes, rate: RateState | None
+    upstream: Mapping[str, str],
+    provider: Provider,
+    request_id: str,
+    origin: bytes,
+    rate: RateState | None,
+    dialect: Dialect = "openai_api",
 ) -> RawHeaders:
     """The head of upstream's answer as the caller gets it."""
     out = [(name.encode(), upstream[name].encode("latin-1")) for name in provider.returned if name in upstream]
     out.extend(our_headers(request_id, origin))
     if rate is not None:
-        out.extend(rate_headers(rate))
+        out.extend(rate_headers.rate_headers(rate, dialect))
     return out
 
 
-def rate_headers(rate: RateState) -> RawHeaders:
-    """The tightest request limit in both families: epoch seconds, and OpenAI's durations."""
-    limit, remaining = str(rate.limit).encode(), str(rate.remaining).encode()
-    return [
-        (b"x-ratelimit-limit", limit),
-        (b"x-ratelimit-remaining", remaining),
-        (b"x-ratelimit-reset", str(rate.reset_epoch_seconds).encode()),
-        (b"x-ratelimit-limit-requests", limit),
-        (b"x-ratelimit-remaining-requests", remaining),
-        (b"x-ratelimit-reset-requests", rate.reset_text.encode()),
-    ]
+def read_query(query: bytes, allowed: frozenset[str]) -> str:
+    """The query for upstream, with its `?`: the caller's, of `allowed` parameters only.
+
+    Raises Refusal query_invalid naming another: upstream might read in it what was never checked.
+    """
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict")
+    except ValueError:
+        raise Refusal("query_invalid", "the query of the URL cannot be read") from None
+    for name, _ in pairs:
+        if name not in allowed:
+            raise Refusal("query_invalid", f"query parameter {name[:_LONGEST_SHOWN_NAME]} is not supported here")
+    return f"?{urlencode(pairs)}"
 
 
 def preflight_headers(values: Mapping[bytes, bytes], origin: bytes) -> RawHeaders:

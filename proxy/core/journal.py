@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 
 from proxy.core.holds import SettleOrder
-from shared.events import Event, event_encoder
+from shared.events import Event, event_encoder, without_bodies
 
 _HEAD = Struct("<II")
 _SIZE = Struct("<I")
@@ -21,7 +21,9 @@ HEAD_BYTES = _HEAD.size
 LARGEST_RECORD = 1 << 24
 """A length beyond this is damage, not a record."""
 LARGEST_EVENT = 1 << 16
-"""An event that is longer as JSON has its texts cut: a caller's texts must not fill the journal."""
+"""An event that is longer as JSON, its bodies aside, has its texts cut: a caller's texts must not fill the journal."""
+LARGEST_DOCUMENT = LARGEST_RECORD - LARGEST_EVENT
+"""An event that is longer as JSON with its bodies loses them. The rest of the record has room behind it."""
 LONGEST_TEXT = 500
 """Characters of a text that was cut; short enough for every index of Postgres (2,700 bytes)."""
 
@@ -98,7 +100,9 @@ def frame(payload: bytes) -> bytes:
 
 
 def encode_open(attempt: OpenAttempt) -> bytes:
-    """The framed `open` record."""
+    """The framed `open` record; without bodies, which a call that is under way has no need of on disk."""
+    if attempt.event.request or attempt.event.response:
+        attempt = msgspec.structs.replace(attempt, event=without_bodies(attempt.event))
     try:
         payload = _encoder.encode(attempt)
     except (UnicodeEncodeError, OverflowError):
@@ -130,7 +134,18 @@ def encode_event(event: Event) -> bytes:
         document = event_encoder.encode(tame(event))
     if _NUL in document:  # or an escaped backslash before `u0000`: taming that is harmless too
         document = event_encoder.encode(tame(event))
-    return document if len(document) <= LARGEST_EVENT else event_encoder.encode(tame(event, LONGEST_TEXT))
+    return document if len(document) <= LARGEST_EVENT else _fitted(event, document)
+
+
+def _fitted(event: Event, document: bytes) -> bytes:
+    """A long event as one that may be written: its texts are cut; if that is not enough, its bodies are given up."""
+    if len(document) - _base64_size(event.request) - _base64_size(event.response) > LARGEST_EVENT:
+        document = event_encoder.encode(tame(event, LONGEST_TEXT))
+    return document if len(document) <= LARGEST_DOCUMENT else encode_event(without_bodies(event))
+
+
+def _base64_size(body: bytes) -> int:
+    return (len(body) + 2) // 3 * 4
 
 
 def tame(event: Event, longest: int | None = None) -> Event:

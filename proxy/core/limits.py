@@ -235,8 +235,9 @@ class RateState(msgspec.Struct, frozen=True, gc=False):
     remaining: int
     """After this request."""
     reset_epoch_seconds: int
-    reset_text: str
-    """Time until then as OpenAI writes it: `1s`, `6m0s`, `23h59m2s`."""
+    reset_seconds: int
+    """Time until then."""
+    window: Window
 
 
 class LimitRefusal(Refusal):
@@ -279,12 +280,4 @@ def tightest_rate(states: Sequence[BucketState], now_ms: int) -> RateState | Non
 
 def _rate_state(limit: Limit, bucket: Bucket, remaining: int, now_ms: int) -> RateState:
     seconds = max(0, math.ceil((bucket.ends_ms - now_ms) / 1000))
-    return RateState(limit.amount, remaining, bucket.ends_ms // 1000, _duration_text(seconds))
-
-
-def _duration_text(seconds: int) -> str:
-    minutes, second = divmod(seconds, 60)
-    hour, minute = divmod(minutes, 60)
-    if hour:
-        return f"{hour}h{minute}m{second}s"
-    return f"{minute}m{second}s" if minute else f"{second}s"
+    return RateState(limit.amount, remaining, bucket.ends_ms // 1000, seconds, limit.window)

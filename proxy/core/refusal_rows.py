@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 import msgspec
 
-from shared.events import Event
+from shared.events import Event, without_bodies
 
 ROWS_PER_MINUTE = 10
 MOST_WINDOWS = 10_000
@@ -21,7 +21,7 @@ class _Window(msgspec.Struct):
     minute: int
     rows: int = 0
     first: Event | None = None
-    """The first refusal that was not a row of its own: the counted row is this one, with a count."""
+    """The first refusal that was not a row of its own: the counted row is this one, with a count and no bodies."""
     counted: int = 0
     last_us: int = 0
 
@@ -48,7 +48,7 @@ class RefusalRows:
             window.rows += 1
             rows.append(event)
         else:
-            window.first = window.first or event
+            window.first = window.first or without_bodies(event)
             window.counted += 1
             window.last_us = max(window.last_us, event.ended_at)
         while len(self._windows) > self._most_windows:

@@ -1,4 +1,4 @@
-"""The view of keys and provider settings that one request sees: immutable, swapped by one reference (design §5).
+"""The view that one request sees of keys, settings and prices: immutable, swapped by one reference (design §5).
 
 Keys lie packed in shards by the first bits of their digest, so a change copies one shard of some hundred keys, never
 all. What requests use is compiled on first use and remembered by the snapshot it was compiled from, so a stale
@@ -20,6 +20,8 @@ from proxy.core.compiled import (
     compile_key,
     compile_setting,
 )
+from proxy.core.overrides import Overrides, OverridesBuilder
+from shared.price_overrides import PriceRecord
 from shared.records import KeyRecord, SettingRecord
 from shared.secrets import Secrets
 
@@ -61,7 +63,7 @@ def shard_range(index: int) -> tuple[bytes, bytes]:
 class Snapshot:
     """One immutable view. Equal questions get equal answers for as long as it is held."""
 
-    __slots__ = ("_older", "_recent", "keys", "setting_records", "settings", "shards")
+    __slots__ = ("_older", "_recent", "keys", "overrides", "setting_records", "settings", "shards")
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Snapshot:
         settings: Mapping[str, CompiledSetting] | None = None,
         setting_records: Mapping[str, SettingRecord] | None = None,
         keys: int = 0,
+        overrides: Overrides | None = None,
     ) -> None:
         self.shards: tuple[Shard, ...] = shards or _NO_KEYS
         """Packed records by digest. For builders, and for who lets go of a large view bit by bit."""
@@ -78,6 +81,8 @@ class Snapshot:
         """The records they were compiled from, to recognise a row that has not changed."""
         self.keys = keys
         """How many keys there are."""
+        self.overrides = overrides or Overrides()
+        """The operator's own prices."""
         self._recent: dict[bytes, CompiledKey] = {}
         self._older: dict[bytes, CompiledKey] = {}
 
@@ -134,6 +139,7 @@ class SnapshotBuilder:
         self._settings: dict[str, CompiledSetting] = {} if is_full else dict(former.settings)
         self._setting_records: dict[str, SettingRecord] = {} if is_full else dict(former.setting_records)
         self._changes_settings = False
+        self._overrides = OverridesBuilder(former.overrides, is_full=is_full)
 
     def put_key(self, record: KeyRecord) -> None:
         """A key as it is now. Its typed part always counts; a JSON part that does not decode closes it."""
@@ -210,15 +216,30 @@ class SnapshotBuilder:
         for setting_id in self._settings.keys() - setting_ids:
             self.remove_setting(setting_id)
 
+    def put_price(self, record: PriceRecord) -> None:
+        """A price override as it is now. A bad one leaves the last good one in place."""
+        if why := self._overrides.put(record):
+            self.rejections.append(Rejection("price", record.id, why))
+
+    def remove_price(self, price_id: str) -> None:
+        """A price override was deleted."""
+        self._overrides.remove(price_id)
+
+    def keep_prices(self, price_ids: Set[str]) -> None:
+        """These are all there are: the rest is gone."""
+        self._overrides.keep(price_ids)
+
     def build(self) -> Snapshot:
         """The next view; the former one itself when nothing differs."""
         former = self._former
+        overrides = self._overrides.build()
+        self.changed_rows += self._overrides.changed_rows
         if self.is_full:
             self.changed_rows += former.keys - (self._keys - self._new_keys)
             self.changed_rows += len(former.settings.keys() - self._settings.keys())
         if not self.changed_rows:
             return former
-        view = Snapshot(tuple(self._shards), self._settings, self._setting_records, self._keys)
+        view = Snapshot(tuple(self._shards), self._settings, self._setting_records, self._keys, overrides)
         if not self.is_full and not self._changes_settings:
             view.inherit(former, self._changed)
         return view

@@ -1,11 +1,15 @@
 """One connection to Redis: commands go out in order, replies come back in order, nobody waits in between.
 
+Of several hosts it takes the first that answers, lets us in and is no replica; after a loss the list is gone through
+again, so that all workers meet at the same one.
+
 hiredis packs and parses, asyncio carries; there is no pool, no retry and no lock. Per call of one small script this
 costs 17 µs of CPU where redis-py's Connection takes 71 and its client 101 (8 to a batch: 4, 24, 27 µs each), which is
 the reason it exists (tests/bench/limiter_client.py). It does not know what the commands mean.
 """
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -23,11 +27,15 @@ class LinkLostError(Exception):
     """No connection, or it broke before the reply: the outcome is not known."""
 
 
-class RedisAddress(msgspec.Struct, frozen=True):
-    """Where Redis is: hosts are tried in order, one that starts with `/` is a Unix socket."""
+class ReplicaError(LinkLostError):
+    """A replica answered; counters are changed at its primary."""
 
-    hosts: tuple[str, ...]
-    port: int = 6379
+
+class RedisAddress(msgspec.Struct, frozen=True):
+    """Where Redis is, and how it is spoken to."""
+
+    hosts: tuple[str | tuple[str, int], ...]
+    """Tried in order: the path of a Unix socket, or a host and its port."""
     username: str = ""
     password: str = ""
     database: int = 0
@@ -35,6 +43,17 @@ class RedisAddress(msgspec.Struct, frozen=True):
     """Longest wait for a host to accept a connection."""
     answer_seconds: float = 1.0
     """Longest wait for answers off the request's path: when a connection is set up, and of the monitor."""
+    tls: ssl.SSLContext | None = None
+    """For hosts; a Unix socket is plain."""
+
+
+def _describe(host: str | tuple[str, int], error: Exception) -> tuple[str, str]:
+    """What kind of error it is, and the error in full with its host, for an operator."""
+    name = host if isinstance(host, str) else f"{host[0]}:{host[1]}"
+    kind, text = type(error).__name__, str(error)
+    if isinstance(error, hiredis.ReplyError) and text.split(" ")[0].isupper():
+        kind = text.split(" ")[0]  # Redis's own code: WRONGPASS, NOAUTH, LOADING
+    return kind, f"{name}: {type(error).__name__}: {text}" if text else f"{name}: {kind}"
 
 
 # hiredis's stub says a tuple of exactly one argument.
@@ -56,6 +75,8 @@ class RedisLink(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self.run_id = b""
         """Which server process this is: another one may have another past."""
+        self.fault = ""
+        """Why there is no connection, host by host: kinds of errors without a name, fit for any reader."""
 
     @property
     def is_up(self) -> bool:
@@ -63,35 +84,49 @@ class RedisLink(asyncio.Protocol):
         return self._transport is not None and bool(self.run_id)
 
     async def connect(self) -> None:
-        """Connect to the first host that answers. Raises LinkLostError."""
+        """Connect to the first host that serves. Raises LinkLostError, which says how each one failed."""
         self.drop()
-        loop = asyncio.get_running_loop()
-        error: Exception = LinkLostError("no host")
+        failures: list[tuple[str, str]] = []
         for host in self.address.hosts:
             try:
-                async with asyncio.timeout(self.address.accept_seconds):
-                    if host.startswith("/"):
-                        await loop.create_unix_connection(lambda: self, host)
-                    else:
-                        await loop.create_connection(lambda: self, host, self.address.port)
+                await self._reach(host)
                 async with asyncio.timeout(self.address.answer_seconds):
                     await self._set_up()
+                self.fault = ""
                 return
             except (OSError, LinkLostError, hiredis.HiredisError) as failure:
-                error = failure
                 self.drop()
-        raise LinkLostError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+                failures.append(_describe(host, failure))
+        self.fault = ", ".join(kind for kind, _ in failures)
+        raise LinkLostError("; ".join(told for _, told in failures))
+
+    async def _reach(self, host: str | tuple[str, int]) -> None:
+        loop, address = asyncio.get_running_loop(), self.address
+        if isinstance(host, str):
+            async with asyncio.timeout(address.accept_seconds):
+                await loop.create_unix_connection(lambda: self, host)
+        elif address.tls is None:
+            async with asyncio.timeout(address.accept_seconds):
+                await loop.create_connection(lambda: self, *host)
+        else:  # the handshake is an answer too
+            async with asyncio.timeout(address.accept_seconds + address.answer_seconds):
+                await loop.create_connection(lambda: self, *host, ssl=address.tls)
 
     async def _set_up(self) -> None:
         address = self.address
-        if address.password:
+        if address.password or address.username:
             await self.ask("AUTH", *((address.username,) if address.username else ()), address.password)
         if address.database:
             await self.ask("SELECT", address.database)
+        if await self._about("replication", b"role") == b"slave":
+            raise ReplicaError("its primary is wanted")
         await self.load_scripts()
-        about = await self.ask("INFO", "server")
+        self.run_id = await self._about("server", b"run_id") or b"-"
+
+    async def _about(self, section: str, name: bytes) -> bytes:
+        about = await self.ask("INFO", section)
         lines = about.split(b"\r\n") if isinstance(about, bytes) else []
-        self.run_id = next((line[7:] for line in lines if line.startswith(b"run_id:")), b"-")
+        return next((line[len(name) + 1 :] for line in lines if line.startswith(name + b":")), b"")
 
     async def load_scripts(self) -> None:
         """Make every script known to the server. Raises LinkLostError, hiredis.ReplyError."""
