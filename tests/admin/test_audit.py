@@ -27,6 +27,10 @@ async def test_each_change_is_one_row(admin: httpx2.AsyncClient, owner: asyncpg.
     key = await make_key(admin, settingId=setting["id"], key=CHOSEN, costLimitInUsd=0.1, tags=["t"])
     await admin.patch(f"{KEYS}/{key['keyId']}", json={"revoked": True, "revokedReason": "stolen", "key": CHOSEN})
     await admin.delete(f"{KEYS}/{key['keyId']}")
+    renewed = {"setting": {"apikey": SECRET + "2", "url": ""}, "costMap": None, "allowedModels": []}
+    await admin.patch(f"{SETTINGS}/{setting['id']}", json=renewed)
+    await admin.patch(f"{SETTINGS}/{setting['id']}", json={"name": "n", "costMap": {"promptCostPerModel": {"m": 0.5}}})
+    await admin.delete(f"{SETTINGS}/{setting['id']}")
 
     told = (await rows(owner))[len(before) :]
     assert [(row["action"], row["resource"], row["resource_id"]) for row in told] == [
@@ -34,6 +38,9 @@ async def test_each_change_is_one_row(admin: httpx2.AsyncClient, owner: asyncpg.
         ("create", "key", key["keyId"]),
         ("update", "key", key["keyId"]),
         ("delete", "key", key["keyId"]),
+        ("update", "provider_setting", setting["id"]),
+        ("update", "provider_setting", setting["id"]),
+        ("delete", "provider_setting", setting["id"]),
     ]
     assert {(row["actor"], row["remote_address"]) for row in told} == {("admin-key", "127.0.0.1")}
     changes = [msgspec.json.decode(row["change"]) for row in told]
@@ -47,6 +54,9 @@ async def test_each_change_is_one_row(admin: httpx2.AsyncClient, owner: asyncpg.
         "minted": False,
     }
     assert changes[2] == {"revoked": True, "revokedReason": "stolen"}
+    assert changes[4] == {"setting": {}, "secretSettings": ["apikey"], "costMap": None, "allowedModels": []}
+    assert changes[5] == {"name": "n", "costMap": {"promptCostPerModel": {"m": 0.5}}}
+    assert changes[3] == changes[6] == {}
 
 
 async def test_no_change_is_no_row(admin: httpx2.AsyncClient, owner: asyncpg.Connection) -> None:
@@ -62,6 +72,11 @@ async def test_no_change_is_no_row(admin: httpx2.AsyncClient, owner: asyncpg.Con
         admin.patch(f"{KEYS}/{key['keyId']}", json={"ttl": "1h"}),
         admin.patch(f"{KEYS}/{uuid4()}", json={"name": "x"}),
         admin.delete(f"{KEYS}/{uuid4()}"),
+        admin.post("/api/v2/key-management/keys", json={}),
+        admin.patch(f"{SETTINGS}/{uuid4()}", json={"name": "x"}),
+        admin.patch(f"{SETTINGS}/{key['settingId']}", json={"setting": {"url": "http://thief.example"}}),
+        admin.delete(f"{SETTINGS}/{key['settingId']}"),
+        admin.delete(f"{SETTINGS}/{uuid4()}"),
     ):
         await attempt
 
@@ -76,6 +91,7 @@ async def test_change_and_row_are_one(
     counts = (
         "SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM provider_settings), (SELECT count(*) FROM limits)"
     )
+    unused = await make_setting(admin)
     before = (await owner.fetchrow(counts), await rows(owner))
 
     async def broken(*_: Any) -> None:
@@ -87,15 +103,19 @@ async def test_change_and_row_are_one(
         lambda: admin.put(KEYS, json={"name": "n", "settingId": key["settingId"], "costLimitInUsd": 1}),
         lambda: admin.patch(f"{KEYS}/{key['keyId']}", json={"rateLimitOverTime": 1, "rateLimitUnit": "m"}),
         lambda: admin.delete(f"{KEYS}/{key['keyId']}"),
+        lambda: admin.patch(f"{SETTINGS}/{key['settingId']}", json={"setting": {"apikey": "k2"}, "name": "new"}),
+        lambda: admin.delete(f"{SETTINGS}/{unused['id']}"),
     ]
-    assert [(await attempt()).status_code for attempt in attempts] == [503] * 4
+    assert [(await attempt()).status_code for attempt in attempts] == [503] * 6
 
     assert (await owner.fetchrow(counts), await rows(owner)) == before
 
 
 async def test_no_secret_is_stored_in_clear(admin: httpx2.AsyncClient, owner: asyncpg.Connection) -> None:
     """Neither an upstream credential nor a gateway key, chosen or minted, in any column of any table."""
-    setting = await make_setting(admin, setting={"apikey": SECRET})
+    setting = await make_setting(admin, setting={"apikey": "another"})
+    renewed = {"apikey": SECRET, "url": "https://a.example"}
+    await admin.patch(f"{SETTINGS}/{setting['id']}", json={"setting": renewed})
     minted = (await make_key(admin, key=None, settingId=setting["id"]))["key"]
     await make_key(admin, key=CHOSEN, settingId=setting["id"])
     tables = await owner.fetch(

@@ -45,9 +45,9 @@ async def test_every_field_of_the_record_is_a_column(owner: asyncpg.Connection, 
     values: dict[str, Any] = {}
     for index, field in enumerate(Event.__struct_fields__, 1):
         kind = Event.__annotations__[field]
-        values[field] = {"int": index, "bool": True, "str": f"text {index}", "int | None": index}.get(
-            getattr(kind, "__name__", str(kind)), f"text {index}"
-        )
+        values[field] = {
+            "int": index, "bool": True, "str": f"text {index}", "int | None": index, "bytes": b"\x00\xff%d" % index
+        }.get(getattr(kind, "__name__", str(kind)), f"text {index}")  # fmt: skip
     values |= {
         "id": str(uuid4()),
         "request_id": str(uuid4()),

@@ -67,6 +67,9 @@ async def test_everything_that_is_accepted_comes_back_and_reaches_the_proxy(
         "ttl": "1h30m",
         "allowedPaths": [{"path": "/api/chat/completion", "method": "POST"}],
         "isKeyNotHashed": True,
+        "shouldLogRequest": True,
+        "shouldLogResponse": False,
+        "rotationEnabled": True,
     }
     chosen = f"actualKey-{uuid4()}"
     created = await make_key(admin, key=chosen, **said)
@@ -82,6 +85,7 @@ async def test_everything_that_is_accepted_comes_back_and_reaches_the_proxy(
     assert (detail.name, detail.tags) == ("all", ("a", "b,c", 'd"{}'))
     assert detail.setting_ids == (second, first)
     assert [(one.path, one.method) for one in detail.allowed_paths] == [("/api/chat/completion", "POST")]
+    assert (detail.rotation, detail.should_log_request, detail.should_log_response) == (True, True, False)
     assert {window: one.amount for window, one in limits.items()} == {
         ("cost", "total"): 100_000_000,
         ("cost", "mo"): 8_999_999_250_000_000,
@@ -89,6 +93,24 @@ async def test_everything_that_is_accepted_comes_back_and_reaches_the_proxy(
     }
     assert {one.generation for one in limits.values()} == {1}
     assert all(one.reset_at_ms // 1000 - created["createdAt"] in (0, 1) for one in limits.values())
+
+
+async def test_the_largest_key_fits_what_a_proxy_reads_of_one(admin: httpx2.AsyncClient, database: Database) -> None:
+    """65,536 characters of JSON (proxy/adapters/snapshot_rows.py); a longer detail would close the key."""
+    settings = [(await make_setting(admin))["id"] for _ in range(100)]
+    # The longest text of JSON that 255 characters make, and the most spaces that jsonb adds.
+    created = await make_key(
+        admin,
+        name="\x01" * 255,
+        tags=["\x01" * 255] * 15 + ["\x01" * 160],
+        settingIds=settings,
+        allowedPaths=[{"path": "/", "method": "A"}] * 923,
+        rotationEnabled=False,
+    )
+    row = await record_of(database, created["keyId"])
+
+    assert 50_000 < len(row["detail"]) <= 65_536
+    assert key_detail_decoder.decode(row["detail"]).setting_ids == tuple(settings)
 
 
 async def test_amounts_are_answered_digit_for_digit(admin: httpx2.AsyncClient) -> None:
@@ -158,9 +180,17 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"key": "k" * 1025}, "key must be at most 1024 printable ASCII characters without spaces"),
     ({"key": "schlüssel"}, "key must be at most 1024 printable ASCII characters without spaces"),
     ({"key": mint_key()[:-1] + "!"}, "key looks like one of Weir's own, but its checksum is wrong"),
-    ({"shouldLogRequest": True}, "fields [shouldLogRequest] are not supported yet"),
-    ({"shouldLogResponse": True}, "fields [shouldLogResponse] are not supported yet"),
-    ({"rotationEnabled": True, "policyId": "p"}, "fields [rotationEnabled, policyId] are not supported yet"),
+    ({"rotationEnabled": True, "policyId": "p"}, "fields [policyId] are not supported yet"),
+    ({"name": "n" * 256}, "name must have at most 255 characters"),
+    ({"tags": ["a", "t" * 256]}, "tags must have at most 255 characters"),
+    ({"allowedPaths": [{"path": "/" * 256, "method": "GET"}]}, "allowedPaths must have at most 255 characters"),
+    ({"allowedPaths": [{"path": "/a", "method": "GÉT"}]}, "fields [allowedPaths.0.method] are invalid"),
+    ({"tags": [f"{n}" for n in range(10_000)]}, "tags must take at most 24000 characters as JSON"),
+    (
+        {"allowedPaths": [{"path": f"/{n}", "method": "GET"} for n in range(1_000)]},
+        "allowedPaths must take at most 24000 characters as JSON",
+    ),
+    ({"settingId": "", "settingIds": ["x"] * 101}, "settingIds must name at most 100 settings"),
 ]
 
 
@@ -210,7 +240,8 @@ async def test_a_setting_named_twice_counts_once(admin: httpx2.AsyncClient) -> N
     """The order stays."""
     first, second = (await make_setting(admin))["id"], (await make_setting(admin))["id"]
 
-    assert (await make_key(admin, settingIds=[second, first, second]))["settingIds"] == [second, first]
+    said = [second, first, second, first.upper()]
+    assert (await make_key(admin, settingIds=said))["settingIds"] == [second, first]
 
 
 async def test_duplicate_key_is_409(admin: httpx2.AsyncClient) -> None:

@@ -70,6 +70,20 @@ async def test_key_that_was_read_can_be_sent_back(admin: httpx2.AsyncClient) -> 
     assert after == {**whole, "name": "new", "updatedAt": after["updatedAt"]}
 
 
+@pytest.mark.parametrize("flag", ["rotationEnabled", "shouldLogRequest", "shouldLogResponse", "isKeyNotHashed"])
+async def test_flags_are_switched(admin: httpx2.AsyncClient, flag: str) -> None:
+    """Each by itself, on and off; null says nothing."""
+    created = await make_key(admin)
+
+    async def say(value: bool | None) -> dict[str, Any]:
+        after = await patched(admin, created["keyId"], **{flag: value})
+        return {**after, "updatedAt": created["updatedAt"]}
+
+    assert await say(True) == {**created, flag: True}
+    assert await say(None) == {**created, flag: True}
+    assert await say(False) == created
+
+
 async def test_settings_are_replaced(admin: httpx2.AsyncClient) -> None:
     """Singular or plural, the last form said is the one shown."""
     created = await make_key(admin)
@@ -102,6 +116,24 @@ async def test_revoked_wins_over_expired(admin: httpx2.AsyncClient) -> None:
     assert (await patched(admin, key_id, revoked=True, revokedReason="stolen"))["revokedReason"] == "stolen"
     still = await patched(admin, key_id, revoked=False)
     assert (still["revoked"], still["revokedReason"]) == (True, "expired")
+
+
+async def test_used_up_key_that_was_read_can_be_sent_back(admin: httpx2.AsyncClient, owner: asyncpg.Connection) -> None:
+    """What time or spend made of it is no operator's word: with a higher limit it is open again."""
+    key_id = (await make_key(admin, costLimitInUsd=0.000000001))["keyId"]
+    await owner.execute("INSERT INTO spend_carried VALUES ($1, 'default', 1, 1)", key_id)
+    whole = await read_key(admin, key_id)
+    assert (whole["revoked"], whole["revokedReason"]) == (True, "expired")
+
+    same = await patched(admin, key_id, **whole)
+    assert (same["revoked"], same["revokedReason"]) == (True, "expired")
+    assert not await owner.fetchval("SELECT is_revoked FROM keys WHERE id = $1", key_id)
+    raised = await patched(admin, key_id, **{**whole, "costLimitInUsd": 1})
+    assert (raised["revoked"], raised["revokedReason"]) == (False, "")
+
+    said = await patched(admin, key_id, revoked=True, revokedReason="expired")
+    assert (said["revoked"], said["revokedReason"]) == (True, "expired")
+    assert await owner.fetchval("SELECT is_revoked FROM keys WHERE id = $1", key_id)
 
 
 async def test_saying_the_unit_starts_a_new_generation(admin: httpx2.AsyncClient, owner: asyncpg.Connection) -> None:
@@ -216,7 +248,9 @@ PAIRS: list[tuple[dict[str, Any], str]] = [
     ({"costLimitInUsd": 1e-10}, "costLimitInUsd has more than 9 decimals"),
     ({"costLimitInUsd": 9000001}, "costLimitInUsd is larger than 9000000"),
     ({"allowedPaths": [{"path": "/x", "method": ""}]}, "fields [allowedPaths.0.method] are invalid"),
-    ({"shouldLogRequest": True}, "fields [shouldLogRequest] are not supported yet"),
+    ({"revokedReason": "r" * 256, "revoked": True}, "revokedReason must have at most 255 characters"),
+    ({"tags": [f"{n}" for n in range(10_000)]}, "tags must take at most 24000 characters as JSON"),
+    ({"rateLimitOverTime": -1, "rateLimitUnit": "m"}, "fields [rateLimitOverTime] are invalid"),
     ({"policyId": "p"}, "fields [policyId] are not supported yet"),
     ({"ttl": "3h"}, "ttl cannot be changed"),
     ({"ttl": ""}, "ttl cannot be changed"),
@@ -284,7 +318,7 @@ async def test_unknown_setting_is_404(admin: httpx2.AsyncClient) -> None:
 async def test_names_match_in_any_case(admin: httpx2.AsyncClient) -> None:
     """Unknown ones are ignored."""
     key_id = (await make_key(admin))["keyId"]
-    body = b'{"NAME": "x", "Name": "y", "ALLOWEDPATHS": [{"PATH": "/a", "Method": "get"}], "nonsense": {"a": [1]}}'
+    body = b'{"NaMe": "y", "ALLOWEDPATHS": [{"PATH": "/a", "Method": "get"}], "nonsense": {"a": [1]}}'
     answer = await admin.patch(f"{KEYS}/{key_id}", content=body)
 
     assert answer.json()["name"] == "y"

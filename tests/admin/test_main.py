@@ -196,6 +196,11 @@ async def test_what_cannot_start_says_why_in_one_line(database: Database, tmp_pa
                 "WEIR_ADMIN_PORT: ",
             ),
             ({"WEIR_DATA_DIR": str(tmp_path / "file")}, "WEIR_DATA_DIR: "),
+            (
+                {"POSTGRESQL_SSL_MODE": "verify-ca", "POSTGRESQL_SSL_ROOT_CERT": "file"},
+                "POSTGRESQL_SSL_ROOT_CERT: file does not hold certificates in PEM",
+            ),
+            ({"POSTGRESQL_SSL_MODE": "verify-full"}, "POSTGRESQL_SSL_ROOT_CERT: must name a file"),
         ]
         answers = [await refusal(good | over, tmp_path) for over, _ in cases]
     for (over, expected), (code, output) in zip(cases, answers, strict=True):

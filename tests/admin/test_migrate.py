@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from admin.database import DB, admin_connect_options
+from admin.database import DB, admin_connect_options, connect
 from admin.migrate import known_migrations, migrate, needs_migration
 from shared.settings import load
 from tests.servers import Database, PostgresServer, clean_environ, connect_superuser
@@ -152,12 +152,12 @@ async def test_command_says_in_one_line_why_it_failed(postgres: PostgresServer, 
 
 def test_hosts_and_tls_reach_the_driver() -> None:
     """Several hosts are tried for the one that takes writes; nothing passes through a DSN."""
-    settings = load({"POSTGRESQL_HOSTS": "a, b", "POSTGRESQL_SSL_MODE": "verify-full", "POSTGRESQL_PASSWORD": "x:y@z"})
+    settings = load({"POSTGRESQL_HOSTS": "a, b:6000", "POSTGRESQL_SSL_MODE": "prefer", "POSTGRESQL_PASSWORD": "x:y@z"})
     options = admin_connect_options(settings)
 
-    assert options["host"] == ["a", "b"]
+    assert (options["host"], options["port"]) == (["a", "b"], [5432, 6000])
     assert options["target_session_attrs"] == "read-write"
-    assert options["ssl"] == "verify-full"
+    assert options["ssl"] == "prefer"
     assert options["password"] == "x:y@z"
     assert options["server_settings"]["role"] == "weir_admin"
     assert options["server_settings"]["statement_timeout"] == "120000"
@@ -167,6 +167,6 @@ def test_hosts_and_tls_reach_the_driver() -> None:
 async def test_first_host_that_answers_is_taken(database: Database) -> None:
     """A dead host in front costs nothing but its refusal."""
     environ = database.settings_environ("admin") | {"POSTGRESQL_HOSTS": f"{os.devnull},{database.host}"}
-    connection = await asyncpg.connect(**admin_connect_options(load(environ)))
+    connection = await connect(**admin_connect_options(load(environ)))
     assert await connection.fetchval("SELECT current_user") == "weir_admin"
     await connection.close()

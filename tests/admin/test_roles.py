@@ -15,6 +15,7 @@ TABLES = (
     "provider_settings",
     "keys",
     "limits",
+    "prices",
     "tombstones",
     "events",
     "events_default",
@@ -23,12 +24,14 @@ TABLES = (
     "audit_log",
     "migration",
 )
-VIEWS = ("proxy_keys", "proxy_settings", "proxy_charges", "admin_keys")
+VIEWS = ("proxy_keys", "proxy_settings", "proxy_prices", "proxy_charges", "proxy_objects", "admin_keys")
 READABLE = {
     "proxy": {
         "proxy_keys",
         "proxy_settings",
+        "proxy_prices",
         "proxy_charges",
+        "proxy_objects",
         "tombstones",
         "spend_hours",
         "spend_carried",
@@ -40,7 +43,7 @@ WRITABLE = {
     "admin": {
         (verb, table)
         for verb in ("INSERT", "UPDATE", "DELETE")
-        for table in ("provider_settings", "keys", "limits", "tombstones")
+        for table in ("provider_settings", "keys", "limits", "prices", "tombstones")
     }
     | {("INSERT", "audit_log")},
 }

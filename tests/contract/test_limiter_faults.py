@@ -166,7 +166,7 @@ async def test_forgotten_scripts_are_loaded_again(limiters: Limiters) -> None:
 async def test_hosts_are_tried_in_order(limiters: Limiters) -> None:
     """The first that answers is used."""
     counters = await limiters.start(
-        address=RedisAddress(("/nowhere/at/all.sock", "127.0.0.1", limiters.server.socket_path), port=1)
+        address=RedisAddress(("/nowhere/at/all.sock", ("127.0.0.1", 1), limiters.server.socket_path))
     )
     await ready(counters)
 
@@ -177,11 +177,11 @@ async def test_a_password_a_database_and_tcp(limiters: Limiters, unused_port: in
     await limiters.redis.config_set("port", str(unused_port))
     await limiters.redis.config_set("requirepass", "s3cret-pass")
     await limiters.redis.execute_command("AUTH", "s3cret-pass")
-    right = RedisAddress(("127.0.0.1",), port=unused_port, username="default", password="s3cret-pass", database=3)
+    right = RedisAddress((("127.0.0.1", unused_port),), username="default", password="s3cret-pass", database=3)
     counters = await limiters.start(address=right)
     await ready(counters)
     assert (await limiters.redis.info("keyspace"))["db3"]["keys"] == 1
-    wrong = await limiters.start(address=RedisAddress(("127.0.0.1",), port=unused_port, password="wr0ng-pass"))
+    wrong = await limiters.start(address=RedisAddress((("127.0.0.1", unused_port),), password="wr0ng-pass"))
     assert not wrong.is_ready
     (change,) = [seen for seen in limiters.told if isinstance(seen, LimiterChanged) and seen.state == "unreachable"]
     assert "WRONGPASS" in change.detail

@@ -4,9 +4,9 @@ import pytest
 
 from proxy.core.charging import Charge, charge, hidden_reasoning, seen_usage
 from shared.catalog import load_catalog
-from shared.usage import NO_USAGE, TokenUsage
+from shared.usage import NO_USAGE, TokenUsage, UnitUsage
 
-PRICE = load_catalog().price("gpt-4o", 1_790_000_000_000)
+PRICE = load_catalog().price("openai", "gpt-4o", 1_790_000_000_000)
 REPORTED = TokenUsage(input=100, cached_input=20, output=50)
 SEEN = seen_usage(400, 7)
 
@@ -29,10 +29,30 @@ def test_charge(price, is_free, reported, seen, expected) -> None:  # type: igno
     assert charge(price, is_free, reported, seen, ("",)) == expected
 
 
+SEARCHING = load_catalog().price("anthropic", "claude-sonnet-4-5", 1_790_000_000_000)
+
+
+def test_what_is_billed_by_the_piece_is_charged_with_the_tokens() -> None:
+    """$3 and $15 per million tokens, and a cent for each search, with or without tokens."""
+    usage = TokenUsage(input=1_000, output=100)
+
+    assert charge(SEARCHING, False, usage, SEEN, ("",), UnitUsage(searches=2)).charged_nano == 4_500_000 + 20_000_000
+    assert charge(SEARCHING, False, NO_USAGE, SEEN, ("",), UnitUsage(searches=2)).charged_nano == 20_000_000
+    assert charge(SEARCHING, False, NO_USAGE, SEEN, ("",), UnitUsage()) == Charge(NO_USAGE, False, 0, 0)
+
+
+def test_one_piece_without_a_price_makes_the_whole_cost_unknown() -> None:
+    """Never 0 for the part that nobody knows."""
+    pages = UnitUsage(pages=1)
+
+    assert charge(SEARCHING, False, REPORTED, SEEN, ("",), pages) == Charge(REPORTED, False, None, None)
+    assert charge(SEARCHING, True, REPORTED, SEEN, ("",), pages) == Charge(REPORTED, False, None, 0)
+
+
 def test_of_several_tiers_the_dearest_is_charged() -> None:
     """An upstream that does not name its tier is not paid by the cheap one that was asked for."""
     catalog = load_catalog()
-    [flexible] = [price for price in [catalog.price("gpt-5", 1_790_000_000_000)] if price]
+    [flexible] = [price for price in [catalog.price("openai", "gpt-5", 1_790_000_000_000)] if price]
     costs = {tier: charge(flexible, False, REPORTED, SEEN, (tier,)).charged_nano or 0 for tier in ("", "flex")}
     assert costs["flex"] < costs[""]
     assert charge(flexible, False, REPORTED, SEEN, ("", "flex")).charged_nano == costs[""]

@@ -6,10 +6,10 @@ from proxy.core.headers import (
     caller_headers,
     preflight_headers,
     read_headers,
+    read_query,
     refusal_headers,
     upstream_headers,
 )
-from proxy.core.limits import RateState
 from proxy.providers import PROVIDERS
 from shared.errors import Refusal
 
@@ -160,16 +160,6 @@ def test_the_caller_gets_an_allow_list_of_upstream_s_headers() -> None:
     }  # fmt: skip
 
 
-def test_rate_headers_come_in_both_families() -> None:
-    """Epoch seconds in one, OpenAI's durations in the other, from one source."""
-    rate = RateState(limit=2, remaining=1, reset_epoch_seconds=1_700_000_040, reset_text="12s")
-    out = dict(caller_headers({}, OPENAI, "id", b"", rate))
-    assert out[b"x-ratelimit-limit"] == out[b"x-ratelimit-limit-requests"] == b"2"
-    assert out[b"x-ratelimit-remaining"] == out[b"x-ratelimit-remaining-requests"] == b"1"
-    assert out[b"x-ratelimit-reset"] == b"1700000040"
-    assert out[b"x-ratelimit-reset-requests"] == b"12s"
-
-
 @pytest.mark.parametrize(
     ("retry_after", "told", "is_final"),
     [(None, None, False), (0.2, b"1", False), (1, b"1", False), (59.1, b"60", False), (60.5, b"61", True)],
@@ -180,6 +170,47 @@ def test_a_refusal_says_when_to_try_again(retry_after: float | None, told: bytes
     assert out.get(b"retry-after") == told
     assert (out.get(b"x-should-retry") == b"false") is is_final
     assert out[b"x-request-id"] == out[b"x-weir-request-id"] == b"the-id"
+
+
+def test_a_refusal_has_its_id_where_the_dialects_sdk_looks() -> None:
+    """`request-id` for one, `x-request-id` for the other."""
+    out = dict(refusal_headers("the-id", b"", None, None, "anthropic_api"))
+    assert out[b"request-id"] == b"the-id"
+    assert b"x-request-id" not in out
+
+
+@pytest.mark.parametrize(
+    ("query", "allowed", "forwarded"),
+    [
+        (b"limit=20", {"limit"}, "?limit=20"),
+        (b"after=a%26b%3Dc&limit=2", {"limit", "after"}, "?after=a%26b%3Dc&limit=2"),
+        (b"include[]=x&include[]=y", {"include[]"}, "?include%5B%5D=x&include%5B%5D=y"),
+        (b"beta=", {"beta"}, "?beta="),
+    ],
+)
+def test_a_query_goes_upstream_by_allow_list(query: bytes, allowed: set[str], forwarded: str) -> None:
+    """Written anew, so that upstream reads in it what was read here."""
+    assert read_query(query, frozenset(allowed)) == forwarded
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"stream=true",
+        b"limit=1&stream=true",
+        b"limit",
+        b"limit=%ff",
+        b"limit=1;stream=1&x=1",
+        b"\xff=1",
+        b"&",
+        b"Limit=1",
+    ],
+)
+def test_any_other_query_is_refused(query: bytes) -> None:
+    """Named, so that nobody believes it was heard."""
+    with pytest.raises(Refusal) as refused:
+        read_query(query, frozenset({"limit"}))
+    assert refused.value.kind == "query_invalid"
 
 
 def test_a_preflight_allows_what_was_asked() -> None:

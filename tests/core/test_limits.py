@@ -124,10 +124,10 @@ def state(amount: int, spent: int, ends_ms: int, resource: Resource = "requests"
     [
         ((), None),
         ((state(100, 0, NOW + 1, "cost"),), None),
-        ((state(2, 0, NOW + 1_000),), RateState(2, 1, (NOW + 1_000) // 1000, "1s")),
-        ((state(2, 1, NOW + 360_000),), RateState(2, 0, (NOW + 360_000) // 1000, "6m0s")),
-        ((state(99, 5, NOW + 1_000), state(9, 5, NOW + 5 * 10**7)), RateState(9, 3, NOW // 1000 + 50_000, "13h53m20s")),
-        ((state(9, 5, NOW + 1_000), state(9, 5, NOW + 2_000)), RateState(9, 3, (NOW + 2_000) // 1000, "2s")),
+        ((state(2, 0, NOW + 1_000),), RateState(2, 1, (NOW + 1_000) // 1000, 1, "m")),
+        ((state(2, 1, NOW + 360_000),), RateState(2, 0, (NOW + 360_000) // 1000, 360, "m")),
+        ((state(99, 5, NOW + 1_000), state(9, 5, NOW + 5 * 10**7)), RateState(9, 3, NOW // 1000 + 50_000, 50_000, "m")),
+        ((state(9, 5, NOW + 1_000), state(9, 5, NOW + 2_000)), RateState(9, 3, (NOW + 2_000) // 1000, 2, "m")),
     ],
 )  # fmt: skip
 def test_rate_headers_show_the_tightest_limit(states: tuple[BucketState, ...], expected: RateState | None) -> None:

@@ -1,17 +1,14 @@
 """The money of one call: exact integers, and bounds that no real cost leaves."""
 
-from pathlib import Path
-
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core import pricing
-from proxy.core.pricing import COST_MAP_VERSION, SMALLEST_OUTPUT, SMALLEST_REASONING_OUTPUT
-from shared.catalog import Catalog, load_catalog
+from proxy.core.pricing import SMALLEST_OUTPUT, SMALLEST_REASONING_OUTPUT
+from shared.catalog import NO_PRICES, Catalog, load_catalog
 from shared.prices import Price, PriceTables, compile_bands
-from shared.records import CostMap
 from shared.usage import COMPLETION_CLASSES, NO_USAGE, PROMPT_CLASSES, TOKEN_CLASSES, TokenUsage
 
 NOW_MS = 1_795_000_000_000
@@ -108,7 +105,7 @@ def test_each_class_is_billed_at_its_own_price(usage: TokenUsage, nano: int) -> 
     ],
 )
 def test_published_prices_give_these_costs(shipped: Catalog, model: str, usage: TokenUsage, nano: int) -> None:
-    price = pricing.price_for(shipped, None, model, NOW_MS)
+    price = pricing.price_for(shipped, NO_PRICES, "openai", None, model, NOW_MS)
     assert price is not None
 
     assert pricing.cost(usage, price, "default") == nano
@@ -177,58 +174,6 @@ def test_two_calls_cost_what_their_sum_costs_but_for_rounding(one: TokenUsage, t
 # Which price.
 
 
-def test_a_cost_map_wins_over_the_catalogue_when_it_has_both_prices(shipped: Catalog) -> None:
-    cost_map = CostMap({"gpt-4o": 7, "half": 7}, {"gpt-4o": 9, "other-half": 9})
-    price = pricing.price_for(shipped, cost_map, "gpt-4o", NOW_MS)
-    assert price is not None
-
-    assert {getattr(price.rates(tier), name) for name in PROMPT_CLASSES for tier in ("", "priority")} == {7}
-    assert {getattr(price.rates(tier), name) for name in COMPLETION_CLASSES for tier in ("", "priority")} == {9}
-    assert price.version == COST_MAP_VERSION
-    assert price.max_output == 16_384  # what the model can do stays known
-    assert pricing.price_for(shipped, cost_map, "half", NOW_MS) is None
-    assert pricing.price_for(shipped, cost_map, "other-half", NOW_MS) is None
-
-
-def test_a_cost_map_may_price_a_model_that_the_catalogue_does_not_know(shipped: Catalog) -> None:
-    price = pricing.price_for(shipped, CostMap({"my-own": 2 * USD}, {"my-own": 3 * USD}), "my-own", NOW_MS)
-    assert price is not None
-
-    assert pricing.cost(TokenUsage(input=10, cached_input=10, output=10), price, "flex") == 70_000
-    assert price.max_output is None
-
-
-def test_a_cost_map_of_nothing_means_free(shipped: Catalog) -> None:
-    price = pricing.price_for(shipped, CostMap({"gpt-4o": 0}, {"gpt-4o": 0}), "gpt-4o", NOW_MS)
-    assert price is not None
-
-    assert pricing.cost(TokenUsage(input=10**6, output=10**6), price, "priority") == 0
-
-
-def test_a_cost_map_that_says_nothing_of_the_model_leaves_the_catalogue_its_word(shipped: Catalog) -> None:
-    assert pricing.price_for(shipped, CostMap(), "gpt-4o", NOW_MS) is shipped.price("gpt-4o", NOW_MS)
-
-
-def test_a_model_without_a_price_anywhere_is_unknown(shipped: Catalog) -> None:
-    assert pricing.price_for(shipped, None, "gpt-9", NOW_MS) is None
-    assert pricing.price_for(shipped, CostMap({"gpt-8": 1}, {"gpt-8": 1}), "gpt-9", NOW_MS) is None
-
-
-def test_the_price_of_the_moment_counts(tmp_path: Path) -> None:
-    rows = [{"classes": {"input": 1, "output": 1}}, {"from": "2026-08-21", "classes": {"input": 2, "output": 2}}]
-    path = tmp_path / "prices.json"
-    path.write_bytes(msgspec.json.encode({"models": {"m": {"prices": rows}}}))
-    catalog = load_catalog(path)
-    before, after = (
-        pricing.price_for(catalog, None, "m", 1_787_270_399_999),
-        pricing.price_for(catalog, None, "m", 1_787_270_400_000),
-    )
-    assert before is not None
-    assert after is not None
-
-    assert (before.rates().input, after.rates().input) == (USD, 2 * USD)
-
-
 # Bounds.
 
 
@@ -239,6 +184,16 @@ def test_the_worst_case_is_prompt_bound_and_cap_at_the_dearest_classes() -> None
     assert bounds.least_nano == 100  # one cached prompt token
     assert bounds.clamp_nano == 100 * 8_000 + 16 * 16_000
     assert not bounds.is_unbounded
+
+
+def test_a_prompt_that_is_written_to_no_cache_is_held_at_the_dearest_of_the_other_classes() -> None:
+    silent = msgspec.structs.replace(ALL, bands=make_price({**EVERY_CLASS, "audio_input": USD}).bands)
+    bounds = pricing.bounds(silent, 100, 50, 1, False, "", may_write_cache=False)
+
+    assert bounds.worst_nano == 100 * 1_000 + 50 * 16_000
+    assert pricing.bounds(silent, 100, 50, 1, False, "").worst_nano == 100 * 2_000 + 50 * 16_000
+    assert pricing.affordable_output(bounds.worst_nano, silent, 100, 1, "", may_write_cache=False) == 50
+    assert pricing.affordable_output(bounds.worst_nano, silent, 100, 1, "") == 43
 
 
 def test_without_a_cap_of_the_callers_the_models_own_counts() -> None:

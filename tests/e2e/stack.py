@@ -63,6 +63,7 @@ class Stack:
                 **database.settings_environ("proxy"),
                 **redis_environ,
                 "WEIR_UPSTREAM_OPENAI_URL": upstream_url,
+                "WEIR_UPSTREAM_ANTHROPIC_URL": upstream_url,
                 "UPSTREAM_ALLOWED_NETWORKS": "127.0.0.0/8",
                 "WEIR_PROXY_ADDRESS": "127.0.0.1",
                 "WEIR_PROXY_PORT": str(self.proxy_port),

@@ -1,7 +1,7 @@
-"""The official OpenAI SDK against Weir, in front of the scripted upstream and of a server nobody here wrote."""
+"""The official OpenAI SDK's chat against Weir, in front of the scripted upstream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -125,40 +125,3 @@ async def test_a_stream_that_upstream_cuts_raises_in_the_sdk(
         async for _ in stream:
             seen += 1
     assert seen >= 2
-
-
-# ------------------------------------------------------------------------------------------ a server of others
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """llama.cpp's own HTTP server on a tiny random model; its base URL."""
-    from tests.e2e.tiny_llama import serve_tiny_llama
-
-    with serve_tiny_llama(tmp_path_factory.mktemp("llama")) as url:
-        yield url
-
-
-async def test_llama_cpp_behind_weir(stack: Stack, llama: str) -> None:
-    """Plain, streamed and with tools, through an independent OpenAI-compatible server; its usage is what is billed."""
-    setting = await stack.create_setting(setting={"apikey": "none", "url": llama + "/v1/"}, unpriced="free")
-    created = await stack.create_key(setting)
-    async with openai.AsyncOpenAI(base_url=stack.openai_url, api_key=created["key"], max_retries=0) as sdk:
-        plain = await sdk.chat.completions.create(model="tiny", messages=MESSAGES, max_tokens=8)
-        stream = await sdk.chat.completions.create(model="tiny", messages=MESSAGES, max_tokens=8, stream=True)
-        chunks = [chunk async for chunk in stream]
-        direct = openai.AsyncOpenAI(base_url=f"{llama}/v1", api_key="none", max_retries=0)
-        models = [model.id async for model in sdk.models.list()]
-        assert models == [model.id async for model in direct.models.list()]
-        await direct.close()
-    assert plain.usage is not None
-    assert chunks
-    assert all(chunk.choices for chunk in chunks)
-
-    rows = [row for row in await stack.events(created["keyId"], 3) if row["method"] == "POST"]
-    assert [row["outcome"] for row in rows] == ["completed", "completed"]
-    assert rows[0]["input_tokens"] + rows[0]["cached_input_tokens"] == plain.usage.prompt_tokens
-    assert rows[0]["output_tokens"] == plain.usage.completion_tokens
-    assert not rows[1]["is_estimated"]
-    assert rows[1]["list_cost_nano"] is None
-    assert rows[1]["charged_cost_nano"] == 0

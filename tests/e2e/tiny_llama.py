@@ -1,4 +1,6 @@
-"""An OpenAI-compatible server that nobody here wrote: llama.cpp's (from `xllamacpp`) on a tiny random model.
+"""A server that nobody here wrote: llama.cpp's (from `xllamacpp`) on a tiny random model.
+
+It serves OpenAI's chat, completions, embeddings and responses, and Anthropic's messages and token counts.
 
 `python -m tests.e2e.tiny_llama FOLDER PORT` serves until killed; `serve_tiny_llama` runs that in a process of its own.
 The model is 2 layers of noise with a byte vocabulary: it answers rubbish, but with real streams and real usage.
@@ -81,6 +83,8 @@ def serve(folder: Path, port: int) -> None:
     params.n_ctx = 2048
     params.n_parallel = 2
     params.warmup = False
+    params.embedding = True
+    params.pooling_type = llama.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     server = llama.Server(params)
     threading.Event().wait()
     del server

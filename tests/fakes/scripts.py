@@ -1,7 +1,8 @@
-"""What the scripted upstream may be told to do: one record per behaviour, and a table of named ones.
+"""What the scripted upstream may be told to do: one record per behaviour, and a table of named ones; and chat answers.
 
 Pure data and bytes: this file does not know about sockets. Every field of `Script` can be set in process, over the
-control API, or by the caller of one request through the body's `user` field: `"script:cut?cut_after=3&cut_with=fin"`.
+control API, by the caller of one request through the body's user (`"script:cut?cut_after=3&cut_with=fin"`), or by the
+credential that upstream gets. A script means the same on every endpoint; what each of them answers is in `answers`.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-TEXTS = ("framing", "cut_with", "model")
+TEXTS = ("framing", "cut_with", "model", "wrong_usage", "makes", "note")
 """Fields of Script that are texts; the rest is read as JSON."""
 
 WORDS = ("Water", " finds", " its", " way", " over", " the", " weir", ",", " always", ".")
@@ -24,7 +25,7 @@ class Script:
     headers: tuple[tuple[str, str], ...] = ()
     """Added to the answer; `("content-type", ...)` replaces ours."""
     body: bytes | None = None
-    """The plain answer, verbatim. None: a chat completion, a model list, or OpenAI's error shape by status."""
+    """The plain answer, verbatim. None: what a provider answers there, or its error shape by status."""
     events: int = 5
     """Content events of a stream, and words of a plain answer."""
     delay: float = 0.0
@@ -43,16 +44,31 @@ class Script:
     raw_keeps_open: bool = False
     cut_after: int | None = None
     """Close after so many events (plain: bytes) of the body; -1: before the head."""
+    cut_at_byte: int | None = None
+    """The same, after exactly so many bytes of the body; not with `split`."""
     cut_with: Literal["rst", "fin"] = "rst"
     stall_after: int | None = None
     """Go silent, connection open, after so many events (plain: bytes); -1: before the head."""
+    is_error: bool = False
+    """The body is an error in the provider's shape, whatever the status says."""
+    makes: Literal["text", "tool", "thinking"] = "text"
+    """What the model answers: words; a call of the first tool given; thoughts, then words."""
+    note: str = ""
+    """Does nothing. It tells apart two callers with the same script, where the credential carries it."""
     prompt_tokens: int = 10
+    """The whole prompt: cached, written and fresh."""
     completion_tokens: int | None = None
-    """None: as many as `events`."""
+    """The whole output, reasoning too. None: as many as `events`."""
     cached_tokens: int = 0
+    written_tokens: int = 0
+    """Of the prompt, written to the provider's cache."""
+    written_1h_tokens: int = 0
+    """The same for an hour; only Anthropic has it."""
     reasoning_tokens: int = 0
     usage: dict[str, Any] | None = None
     """Sent as the usage object, verbatim, right or wrong."""
+    wrong_usage: Literal["", "negative", "text", "huge", "parts"] = ""
+    """Usage that cannot be true: numbers below 0; words; numbers beyond all bounds; parts larger than the whole."""
     has_usage: bool = True
     """False: upstream reports no usage at all."""
     obeys_cap: bool = True
@@ -64,7 +80,7 @@ class Script:
     repeat: bool = False
     """A stream repeats its content events forever: for callers that never read."""
     padding: int = 0
-    """Bytes added to the content of every event."""
+    """Bytes added to the content of every event; an answer without content gets a member of that size."""
 
 
 NAMED: dict[str, Script] = {
@@ -77,7 +93,8 @@ NAMED: dict[str, Script] = {
     "error_429": Script(status=429, headers=(("retry-after", "7"), ("x-ratelimit-remaining-requests", "0"))),
     "error_500": Script(status=500),
     "error_503": Script(status=503),
-    "error_with_200": Script(body=b'{"error":{"message":"overloaded","type":"server_error","param":null,"code":null}}'),
+    "error_529": Script(status=529),
+    "error_with_200": Script(is_error=True),
     "error_event": Script(error_event=True),
     "not_json": Script(body=b"<html>surprise</html>", headers=(("content-type", "text/html"),)),
     "no_usage": Script(has_usage=False),
@@ -136,19 +153,70 @@ def usage_of(script: Script, call: dict[str, Any]) -> tuple[dict[str, Any] | Non
         return None, reason
     if script.usage is not None:
         return script.usage, reason
-    return {
+    prompt_details = {"cached_tokens": script.cached_tokens, "audio_tokens": 0}
+    if script.written_tokens:
+        prompt_details["cache_write_tokens"] = script.written_tokens
+    usage = {
         "prompt_tokens": script.prompt_tokens,
         "completion_tokens": completion,
         "total_tokens": script.prompt_tokens + completion,
-        "prompt_tokens_details": {"cached_tokens": script.cached_tokens, "audio_tokens": 0},
+        "prompt_tokens_details": prompt_details,
         "completion_tokens_details": {"reasoning_tokens": script.reasoning_tokens, "audio_tokens": 0},
-    }, reason
+    }
+    return spoil(usage, script.wrong_usage), reason
+
+
+def spoil(usage: dict[str, Any], how: str) -> dict[str, Any]:
+    """A usage object as an upstream that cannot count would report it."""
+    if not how:
+        return usage
+    whole = sum(value for value in usage.values() if isinstance(value, int))
+
+    def wrong(value: Any, is_part: bool) -> Any:
+        if isinstance(value, dict):
+            return {name: wrong(inner, True) for name, inner in value.items()}
+        if not isinstance(value, int):
+            return value
+        if how == "parts":
+            return whole + 7 if is_part else value
+        return {"negative": -3, "text": "many", "huge": 1 << 70}[how]
+
+    spoiled = {name: wrong(value, False) for name, value in usage.items()}
+    if how == "parts" and "total_tokens" in spoiled:
+        spoiled["total_tokens"] = 1
+    return spoiled
+
+
+def tool_name(call: dict[str, Any]) -> str:
+    """The first tool that the caller offers, in whichever dialect."""
+    for tool in call.get("tools") or []:
+        return (tool.get("function") or tool).get("name", "tool")
+    return "tool"
+
+
+TOOL_INPUT = '{"place":"Wehr"}'
+THOUGHT = "Water runs downhill."
+
+
+def words(script: Script) -> list[str]:
+    """The words of the answer, one an event."""
+    return [WORDS[n % len(WORDS)] + "x" * script.padding for n in range(script.events)]
+
+
+def frame(data: dict[str, Any], event: str = "") -> bytes:
+    """One server-sent event."""
+    return (f"event: {event}\n".encode() if event else b"") + b"data: " + msgspec.json.encode(data) + b"\n\n"
 
 
 def completion(script: Script, call: dict[str, Any], number: int) -> bytes:
     """A plain chat completion."""
     usage, reason = usage_of(script, call)
     text = "".join(WORDS[n % len(WORDS)] for n in range(script.events)) + "x" * script.padding
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if script.makes == "tool":
+        function = {"name": tool_name(call), "arguments": TOOL_INPUT}
+        message |= {"content": None, "tool_calls": [{"id": "call_fake", "type": "function", "function": function}]}
+        reason = "tool_calls"
     answer = {
         "id": f"chatcmpl-fake{number}",
         "object": "chat.completion",
@@ -157,7 +225,7 @@ def completion(script: Script, call: dict[str, Any], number: int) -> bytes:
         "choices": [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": text, "refusal": None},
+                "message": message,
                 "logprobs": None,
                 "finish_reason": reason,
             }
@@ -185,18 +253,32 @@ def events(script: Script, call: dict[str, Any], number: int) -> list[bytes]:
     }
     tail: dict[str, Any] = {"usage": None} if includes_usage else {}
 
-    def frame(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return b"data: " + msgspec.json.encode({**head, "choices": [choice], **tail}) + b"\n\n"
+        return frame({**head, "choices": [choice], **tail})
 
-    frames = [frame({"role": "assistant", "content": "", "refusal": None})]
-    frames += [frame({"content": WORDS[n % len(WORDS)] + "x" * script.padding}) for n in range(script.events)]
+    if script.makes == "tool":
+        opened = {"index": 0, "id": "call_fake", "type": "function"}
+        frames = [
+            chunk({"role": "assistant", "content": None, "tool_calls": [
+                {**opened, "function": {"name": tool_name(call), "arguments": ""}}]}),
+            *(chunk({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
+              for part in (TOOL_INPUT[:5], TOOL_INPUT[5:])),
+        ]  # fmt: skip
+        reason = "tool_calls"
+    else:
+        frames = [chunk({"role": "assistant", "content": "", "refusal": None})]
+        frames += [chunk({"content": word}) for word in words(script)]
     if script.error_event:
-        return [*frames, b'data: {"error":{"message":"overloaded","type":"server_error","code":null}}\n\n']
-    frames.append(frame({}, reason))
+        return [*frames, ERROR_EVENT]
+    frames.append(chunk({}, reason))
     if includes_usage and usage is not None:
-        frames.append(b"data: " + msgspec.json.encode({**head, "choices": [], "usage": usage}) + b"\n\n")
-    return [*frames, b"data: [DONE]\n\n"]
+        frames.append(frame({**head, "choices": [], "usage": usage}))
+    return [*frames, DONE]
+
+
+ERROR_EVENT = b'data: {"error":{"message":"overloaded","type":"server_error","code":null}}\n\n'
+DONE = b"data: [DONE]\n\n"
 
 
 MODELS = msgspec.json.encode(
@@ -210,11 +292,12 @@ MODELS = msgspec.json.encode(
 )
 
 
+ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+ERROR_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
+
+
 def error(status: int) -> bytes:
     """An error in OpenAI's shape."""
-    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(
-        status, "server_error" if status >= 500 else "invalid_request_error"
-    )
-    return msgspec.json.encode(
-        {"error": {"message": f"the fake says {status}", "type": kind, "param": None, "code": None}}
-    )
+    kind = ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    told = {"message": f"the fake says {status}", "type": kind, "param": None, "code": ERROR_CODES.get(status)}
+    return msgspec.json.encode({"error": told})

@@ -5,11 +5,13 @@ In process:
     async with FakeUpstream() as upstream:
         upstream.next(Script(status=429))          # the next call only; further ones wait in line
         upstream.by_model["gpt-4o"] = NAMED["cut"]
+        upstream.by_path["/v1/models"] = Script(status=500)
         ...                                        # talk to upstream.url
         assert upstream.calls[0].json["stream"]
 
 As a process: `python -m tests.fakes.upstream --port N --log FILE`; it prints `listening on <port>`. Whose script is it?
-The body's `user` (`script:<name>?field=value`), else the line of `next`, else `by_model`, else `default`.
+`script:<name>?field=value` in the body's `user`, `metadata.user_id` or `safety_identifier`, or as the credential (which
+works on every endpoint, and for calls at the same time); else the line of `next`, `by_path`, `by_model`, `default`.
 Control, both ways: `PUT /_control/default` and `POST /_control/next` take `{"name": "cut", ...fields}`,
 `GET /_control/calls` answers the log so far, `DELETE /_control/calls` forgets it. Control is not logged.
 """
@@ -26,13 +28,14 @@ from typing import Any, BinaryIO
 import msgspec
 import uvloop
 
-from tests.fakes import scripts
+from tests.fakes import answers, scripts
 from tests.fakes.scripts import NAMED, Script
-from tests.fakes.upstream_connection import Call, Connection
+from tests.fakes.upstream_connection import Call, Connection, credential_of
 
 __all__ = ["NAMED", "Call", "FakeUpstream", "Script"]
 
 DEFAULT = Script()
+MARK = "script:"
 
 
 class FakeUpstream:
@@ -51,6 +54,7 @@ class FakeUpstream:
     ) -> None:
         self.default = default
         self.by_model: dict[str, Script] = {}
+        self.by_path: dict[str, Script] = {}
         self.calls: list[Call] = []
         self.connections = 0
         """Connections accepted so far."""
@@ -100,6 +104,7 @@ class FakeUpstream:
         self.calls.clear()
         self._line.clear()
         self.by_model.clear()
+        self.by_path.clear()
         self.default = DEFAULT
 
     async def until(self, condition: Any, seconds: float = 5.0) -> None:
@@ -110,8 +115,11 @@ class FakeUpstream:
                 raise TimeoutError("the scripted upstream never saw it")
             await asyncio.sleep(0.005)
 
-    def admit(self, connection: int, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> Call:
-        """Log a call that has arrived, and choose its script."""
+    def admit(
+        self, connection: int, method: str, path: str, headers: list[tuple[str, str]], named: dict[str, str],
+        body: bytes,
+    ) -> Call:  # fmt: skip
+        """Log a call that has arrived, and choose its script. `named`: the headers by their names in lower case."""
         parsed: Any = {}
         if body:
             try:
@@ -121,21 +129,32 @@ class FakeUpstream:
         if not isinstance(parsed, dict):
             parsed = {}
         self._numbers += 1
-        call = Call(self._numbers, connection, time.time(), method, path, headers, body, self._choose(parsed))
+        dialect = answers.dialect_of(path, named)
+        route, parsed["_object"] = answers.find_route(dialect, method, path)
+        script = self._choose(parsed, path, credential_of(named))
+        call = Call(self._numbers, connection, time.time(), method, path, headers, body, script, dialect, route)
         call.parsed = parsed
-        if path.endswith("/chat/completions"):
-            call.usage = scripts.usage_of(call.script, parsed)[0]
+        if route is not None:
+            call.usage = route.usage(script, parsed)
         if self._remembers:
             self.calls.append(call)
         return call
 
-    def _choose(self, parsed: dict[str, Any]) -> Script:
-        user = parsed.get("user")
-        if isinstance(user, str) and user.startswith("script:"):
-            return scripts.named(user.removeprefix("script:"))
+    def calls_with(self, credential: str) -> list[Call]:
+        """The calls that came with this credential."""
+        return [call for call in self.calls if call.credential == credential]
+
+    def _choose(self, parsed: dict[str, Any], path: str, credential: str) -> Script:
+        metadata = parsed.get("metadata")
+        user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
+        for user in (parsed.get("user"), user_id, parsed.get("safety_identifier")):
+            if isinstance(user, str) and user.startswith(MARK):
+                return scripts.named(user.removeprefix(MARK))
+        if credential.startswith(MARK):
+            return scripts.named(credential.removeprefix(MARK))
         if self._line:
             return self._line.popleft()
-        return self.by_model.get(parsed.get("model", ""), self.default)
+        return self.by_path.get(path) or self.by_model.get(parsed.get("model", ""), self.default)
 
     def end(self, call: Call) -> None:
         """The call is over, one way or the other: now it goes to the log."""

@@ -8,11 +8,12 @@ import base64
 import socket
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from tests.fakes import scripts
+from tests.fakes.answers import DIALECTS, Route
 from tests.fakes.scripts import Script
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Call:
     headers: list[tuple[str, str]]
     body: bytes
     script: Script
+    dialect: str = "openai"
+    route: Route | None = None
+    """What was called; None: nothing is there."""
     status: int = 0
     usage: dict[str, Any] | None = None
     """The usage that the answer carries, or would have carried."""
@@ -54,6 +58,39 @@ class Call:
     @property
     def request_id(self) -> str | None:
         return self.header("x-weir-request-id")
+
+    @property
+    def credential(self) -> str:
+        return credential_of({name.lower(): value for name, value in self.headers})
+
+    @property
+    def is_streamed(self) -> bool:
+        """The answer comes as server-sent events."""
+        script = self.script
+        return bool(
+            self.parsed.get("stream") and self.route and self.route.frames and script.status == 200
+            and script.body is None and not script.is_error
+        )  # fmt: skip
+
+    @property
+    def frames(self) -> list[bytes]:
+        """The events of a streamed answer, as they were or would have been sent."""
+        assert self.route is not None
+        assert self.route.frames is not None
+        return self.route.frames(self.script, self.parsed, self.number)
+
+    @property
+    def answer(self) -> tuple[int, bytes]:
+        """Status and body of a plain answer, as they were or would have been sent."""
+        script = self.script
+        error = DIALECTS[self.dialect].error
+        if script.body is not None:
+            return script.status, script.body
+        if script.status >= 400 or script.is_error:
+            return script.status, error(script.status if script.status >= 400 else 500)
+        if self.route is not None:
+            return script.status, _padded(self.route.whole(script, self.parsed, self.number), script.padding)
+        return (script.status, b"{}") if script.status != 200 else (404, error(404))
 
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key.lower() == name), None)
@@ -83,6 +120,16 @@ class Call:
             "hung_up": self.hung_up,
             "ended": self.ended,
         }
+
+
+def _padded(body: bytes, size: int) -> bytes:
+    """An answer that has no content to be padded gets a member of its own."""
+    return body if len(body) >= size else body[:-1] + b',"padding":"' + b"x" * size + b'"}'
+
+
+def credential_of(named: dict[str, str]) -> str:
+    """What upstream is to know its caller by. The names are in lower case."""
+    return named.get("x-api-key") or named.get("authorization", "").removeprefix("Bearer ")
 
 
 class Connection(asyncio.Protocol):
@@ -144,7 +191,8 @@ class Connection(asyncio.Protocol):
         lines = self._received[:end].decode("latin-1").split("\r\n")
         method, path, _ = lines[0].split(" ", 2)
         headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])]
-        length = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
+        named = {name.lower(): value for name, value in headers}
+        length = int(named.get("content-length", 0))
         if len(self._received) < end + 4 + length:
             return
         body = bytes(self._received[end + 4 : end + 4 + length])
@@ -156,11 +204,18 @@ class Connection(asyncio.Protocol):
             self._transport.write(_head(status, (("content-length", str(len(answer))),)) + answer)
             self._rest()
             return
-        call = self._call = self._upstream.admit(self._number, method, path, headers, body)
+        call = self._call = self._upstream.admit(self._number, method, path, headers, named, body)
         if self._is_simple(call):
             self._answer_at_once(call)
         else:
             self._task = self._loop.create_task(self._perform(call))
+            self._task.add_done_callback(self._performed)
+
+    def _performed(self, task: "asyncio.Task[None]") -> None:
+        """A mistake in this fake must not look like an upstream that is slow."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._transport.abort()
+            self._loop.call_exception_handler({"message": "the scripted upstream is broken", "exception": error})
 
     @staticmethod
     def _is_simple(call: Call) -> bool:
@@ -169,19 +224,20 @@ class Connection(asyncio.Protocol):
             not script.delay
             and script.raw is None
             and script.cut_after is None
+            and script.cut_at_byte is None
             and script.stall_after is None
             and script.framing == "auto"
             and not script.split
-            and not (call.parsed.get("stream") and script.status == 200 and script.body is None)
+            and not call.is_streamed
         )
 
     def _answer_at_once(self, call: Call) -> None:
-        status, body = _plain_answer(call)
+        status, body = call.answer
         call.status = status
         length = () if status in (204, 304) else (("content-length", str(len(body))),)
         if call.method == "HEAD" or status in (204, 304):
             body = b""
-        self._transport.write(_head(status, length, call.script.headers) + body)
+        self._transport.write(_head(status, length, call.dialect, call.script.headers) + body)
         call.sent_bytes = len(body)
         call.is_finished = True
         self._done(call)
@@ -209,7 +265,7 @@ class Connection(asyncio.Protocol):
         """Do what the script says for this point. True: the connection is gone."""
         if call.script.stall_after == at:
             await asyncio.Event().wait()
-        if call.script.cut_after == at:
+        if at == (call.script.cut_after if call.script.cut_at_byte is None else 1):
             # Give what was written a moment to be read: a reset throws away what the peer has not read yet.
             await asyncio.sleep(0.02 if at > 0 else 0)
             self._cut(call)
@@ -234,17 +290,19 @@ class Connection(asyncio.Protocol):
                 self._upstream.end(call)
                 self._transport.close()
             return
-        is_stream = call.parsed.get("stream") and script.status == 200 and script.body is None
-        status, body = (200, b"") if is_stream else _plain_answer(call)
+        is_stream = call.is_streamed
+        status, body = (200, b"") if is_stream else call.answer
         call.status = status
         framing = script.framing if script.framing != "auto" else "chunked" if is_stream else "length"
-        pieces = scripts.events(script, call.parsed, call.number) if is_stream else _bytes_of(script, body)
+        pieces = call.frames if is_stream else _bytes_of(script, body)
         headers: list[tuple[str, str]] = [("content-type", "text/event-stream; charset=utf-8")] if is_stream else []
         if framing == "chunked":
             headers.append(("transfer-encoding", "chunked"))
         elif framing == "length":
             headers.append(("content-length", str(len(body) if not is_stream else sum(map(len, pieces)))))
-        self._transport.write(_head(status, tuple(headers), script.headers))
+        if script.cut_at_byte is not None:
+            pieces = [b"".join(pieces)[: script.cut_at_byte]]
+        self._transport.write(_head(status, tuple(headers), call.dialect, script.headers))
         if await self._breaks(call, 0):
             return
         if not await self._send_body(call, pieces, framing == "chunked"):
@@ -261,7 +319,7 @@ class Connection(asyncio.Protocol):
     async def _send_body(self, call: Call, pieces: list[bytes], is_chunked: bool) -> bool:
         """Write the pieces by the script. False: it broke off on purpose."""
         script = call.script
-        breaks_at = {script.cut_after, script.stall_after}
+        breaks_at = {script.cut_after, script.stall_after, None if script.cut_at_byte is None else 1}
         batch = script.batch or len(pieces)
         repeated = pieces[1:2] * 64
         while True:
@@ -305,23 +363,12 @@ def _bytes_of(script: Script, body: bytes) -> list[bytes]:
     return [body[n : n + 1] for n in range(len(body))] if marks else [body]
 
 
-def _plain_answer(call: Call) -> tuple[int, bytes]:
-    script = call.script
-    path = call.path.partition("?")[0]
-    if script.body is not None:
-        return script.status, script.body
-    if script.status >= 400:
-        return script.status, scripts.error(script.status)
-    if call.method == "POST" and path.endswith("/chat/completions"):
-        return script.status, scripts.completion(script, call.parsed, call.number)
-    if call.method in ("GET", "HEAD") and path.endswith("/models"):
-        return script.status, scripts.MODELS
-    return (script.status, b"{}") if script.status != 200 else (404, scripts.error(404))
-
-
-def _head(status: int, framing: tuple[tuple[str, str], ...], extra: tuple[tuple[str, str], ...] = ()) -> bytes:
+@lru_cache(maxsize=4096)
+def _head(
+    status: int, framing: tuple[tuple[str, str], ...], dialect: str = "", extra: tuple[tuple[str, str], ...] = ()
+) -> bytes:
     given = {name.lower() for name, _ in (*framing, *extra)}
-    own = (("content-type", "application/json"), ("x-request-id", "req_fake"), ("openai-version", "2020-10-01"))
+    own = (("content-type", "application/json"), *(DIALECTS[dialect].headers if dialect else ()))
     headers = [pair for pair in own if pair[0] not in given]
     taken = {name.lower() for name, _ in extra}
     headers += [*(pair for pair in framing if pair[0] not in taken), *extra]

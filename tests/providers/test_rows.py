@@ -18,6 +18,7 @@ NEVER_FORWARDED = {
 NEVER_RETURNED = {
     "set-cookie", "connection", "transfer-encoding", "content-length", "keep-alive", "www-authenticate", "server",
     "openai-organization", "openai-project", "x-weir-request-id", "strict-transport-security", "alt-svc", "cf-ray",
+    "anthropic-organization-id", "anthropic-workspace-id",
 }  # fmt: skip
 
 
@@ -31,22 +32,28 @@ def test_a_row_is_found_by_its_own_name(row: Provider) -> None:
     assert row.name == row.name.lower().strip()
 
 
-def test_a_row_names_a_setting_that_holds_a_base_url(row: Provider) -> None:
-    assert BY_NAME[row.base_url_setting].default.startswith("https://")
+def test_a_row_names_a_setting_that_holds_a_base_url_or_its_settings_must(row: Provider) -> None:
+    if row.base_url_setting:
+        assert BY_NAME[row.base_url_setting].default.startswith("https://")
+    assert bool(row.base_url_setting) != ("url" in row.required_params)
 
 
 def test_a_row_has_an_auth_scheme_that_needs_only_what_the_row_requires(row: Provider) -> None:
-    credential = {name: f"value-of-{name}" for name in row.required_params}
-    headers = AUTH_SCHEMES[row.auth_scheme](credential)
+    headers = AUTH_SCHEMES[row.auth_scheme]({name: f"value-of-{name}" for name in row.required_params})
 
-    assert headers
-    assert any("value-of-" in value for _, value in headers)
+    assert bool(headers) == any(name in row.secret_params for name in row.required_params)
 
 
-def test_what_a_row_authenticates_with_is_secret(row: Provider) -> None:
-    sent = "".join(value for _, value in AUTH_SCHEMES[row.auth_scheme]({n: f"<{n}>" for n in row.required_params}))
+def test_what_a_row_authenticates_with_is_all_that_is_secret(row: Provider) -> None:
+    names = {*row.required_params, *row.secret_params, "url"}
+    sent = "".join(value for _, value in AUTH_SCHEMES[row.auth_scheme]({name: f"<{name}>" for name in names}))
 
-    assert {name for name in row.required_params if f"<{name}>" in sent} <= set(row.secret_params)
+    assert {name for name in names if f"<{name}>" in sent} == set(row.secret_params)
+
+
+def test_a_row_sends_by_itself_only_what_a_caller_may_send(row: Provider) -> None:
+    assert {name for name, _ in row.default_headers} <= {text for _, text in row.forwarded}
+    assert all(value for _, value in row.default_headers)
 
 
 def test_a_row_caps_the_output_by_a_member_of_the_body(row: Provider) -> None:
@@ -60,7 +67,8 @@ def test_a_row_forwards_names_in_lower_case_and_nothing_that_must_stay_here(row:
     assert len(set(names)) == len(names)
     assert not NEVER_FORWARDED & set(names)
     assert {"accept", "user-agent", "traceparent"} <= set(names)
-    assert not {name for name, _ in AUTH_SCHEMES[row.auth_scheme](dict.fromkeys(row.required_params, "x"))} & set(names)
+    credential = dict.fromkeys((*row.required_params, *row.secret_params), "x")
+    assert not {name for name, _ in AUTH_SCHEMES[row.auth_scheme](credential)} & set(names)
 
 
 def test_a_row_returns_names_in_lower_case_and_nothing_that_must_stay_here(row: Provider) -> None:

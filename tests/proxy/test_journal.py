@@ -78,7 +78,7 @@ def test_a_record_is_on_disk_when_the_call_returns(books: Books) -> None:
     assert books.folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_kill_9_loses_nothing_and_tears_nothing(tmp_path: Path) -> None:
+def test_kill_9_loses_nothing(tmp_path: Path) -> None:
     """Whatever the moment: every record that the worker knew to be written is there, whole."""
     dice = random.Random(9)
     opened_in_all = 0
@@ -94,7 +94,8 @@ def test_kill_9_loses_nothing_and_tears_nothing(tmp_path: Path) -> None:
         assert opened <= found
         assert len(found - opened) <= 1  # written, but not yet said
         assert closed <= {records.attempt_of(frame.payload) for frame in frames if frame.kind == records.CLOSE}
-        assert rests == []
+        # The kernel may stop a write that nobody was told of yet in its middle, at the very end of the last segment.
+        assert rests in ([], ["cut"])
         opened_in_all += len(opened)
         if round_ < 10:
             writers.append(Writer(tmp_path, f"worker-{round_ + 2}", 1_000_000))

@@ -1,15 +1,14 @@
 """The connection to Redis waits as long as it was told and no longer, with whichever half of a server it meets."""
 
-import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from proxy.adapters.limiter.link import LinkLostError, RedisAddress, RedisLink
 from proxy.observations import LimiterChanged
+from tests.dead_hosts import full_port, mute_host
 from tests.limiter_rig import Away, Limiters, wait_until
 from tests.servers import ValkeyServer
 
@@ -23,33 +22,18 @@ async def seconds_until_lost(address: RedisAddress) -> float:
     return time.monotonic() - started
 
 
-@pytest.fixture
-def full_port() -> Iterator[int]:
-    """A port whose queue is full: it neither refuses a connection nor takes one."""
-    with ExitStack() as opened:
-        listener = opened.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = opened.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-
-
-async def test_a_host_that_does_not_accept_is_given_up(full_port: int) -> None:
+async def test_a_host_that_does_not_accept_is_given_up() -> None:
     """After REDIS_WRITE_TIME_OUT, whatever the time for answers."""
-    address = RedisAddress(("127.0.0.1",), full_port, accept_seconds=SOON, answer_seconds=LATE)
+    with full_port() as port:
+        address = RedisAddress((("127.0.0.1", port),), accept_seconds=SOON, answer_seconds=LATE)
 
-    assert SOON <= await seconds_until_lost(address) < LATE / 2
+        assert SOON <= await seconds_until_lost(address) < LATE / 2
 
 
 async def test_a_host_that_accepts_and_says_nothing_is_given_up() -> None:
     """After REDIS_READ_TIME_OUT, whatever the time for connections."""
-    with socket.socket() as mute:
-        mute.bind(("127.0.0.1", 0))
-        mute.listen()
-        address = RedisAddress(("127.0.0.1",), mute.getsockname()[1], accept_seconds=LATE, answer_seconds=SOON)
+    async with mute_host() as mute:
+        address = RedisAddress((("127.0.0.1", mute.port),), accept_seconds=LATE, answer_seconds=SOON)
 
         assert SOON <= await seconds_until_lost(address) < LATE / 2
 

@@ -43,6 +43,12 @@ for observation in (
     seen.ShippingFailed(error="gone", waiting_events=4),
     seen.EventsLost(events=1, why="disk"),
     seen.JournalAdopted(worker="w", recovered=1, closed=2),
+    seen.SettingPutAside(setting_id="s", provider="p", subject="", status=401, seconds=300.0),
+    seen.SettingRested(setting_id="s", provider="p", subject="m", status=429, seconds=1.5),
+    seen.SettingRecovered(setting_id="s", provider="p", subject=""),
+    seen.VocabularyMissing(vocabulary="v", error="gone"),
+    seen.ObjectsRestored(account_id="default", objects=2, seconds=0.1),
+    seen.ObjectsUnrestored(account_id="default", error="gone"),
     seen.RequestFinished(event=event, is_recorded=True),
 ):
     observe(observation)
@@ -92,6 +98,26 @@ def test_the_line_of_a_request() -> None:
         "timestamp": "2023-11-14T22:13:21.250000Z",
         "plane": "proxy",
     }
+
+
+TEXTS = "event.request, event.response = b'my secret prompt', b'an answer \\xff'\n"
+FINISHED = "(seen.RequestFinished(event=event, is_recorded=True))"
+
+
+def test_no_text_of_a_request_is_in_its_line() -> None:
+    """Whatever the event keeps: that is for whoever may read events."""
+    [line] = run(f"{TEXTS}observe{FINISHED}")
+    assert not {"request", "response"} & set(line)
+    assert "secret" not in str(line)
+
+
+def test_verbose_has_what_the_event_keeps() -> None:
+    """As text, whatever it is; nothing where it keeps nothing."""
+    nothing, line = run(
+        f"observe = LogObserver('host-7-abc', lines, with_text=True)\nobserve{FINISHED}\n{TEXTS}observe{FINISHED}"
+    )
+    assert not {"request", "response"} & set(nothing)
+    assert (line["request"], line["response"]) == ("my secret prompt", "an answer \ufffd")
 
 
 def test_a_name_that_is_not_unicode_is_told_all_the_same() -> None:

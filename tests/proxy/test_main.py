@@ -63,6 +63,12 @@ async def test_help_needs_no_setting(tmp_path: Path) -> None:
         ({"WEIR_MODEL_CATALOG": "broken.json"}, "broken.json: "),
         ({"WEIR_MODEL_CATALOG": "missing.json"}, "missing.json: cannot be read: "),
         ({"WEIR_DATA_DIR": "broken.json"}, "WEIR_DATA_DIR: cannot write to broken.json: "),
+        (
+            {"POSTGRESQL_SSL_MODE": "verify-full", "POSTGRESQL_SSL_ROOT_CERT": "broken.json"},
+            "POSTGRESQL_SSL_ROOT_CERT: broken.json does not hold certificates in PEM",
+        ),
+        ({"REDIS_TLS": "true", "REDIS_TLS_CERT": "missing"}, "REDIS_TLS_CERT: cannot read missing: No such file"),
+        ({"REDIS_HOSTS": "redis://:not-a-key@cache"}, "REDIS_HOSTS: must be hosts like "),
         ({"WEIR_DATA_DIR": "broken.json/data"}, "WEIR_DATA_DIR: cannot write to broken.json/data: "),
     ],
     ids=lambda value: "-".join(f"{name}={text}" for name, text in value.items()) if isinstance(value, dict) else "",
@@ -77,6 +83,22 @@ async def test_what_cannot_start_says_why_in_one_line(
     assert err.startswith(f"weir: {told}"), err
     assert err.count("\n") == 1, err
     assert "not-a-key" not in err
+
+
+@pytest.mark.parametrize("privacy", ["strict", "verbose"])
+async def test_the_command_line_may_not_contradict_the_file_of_settings(
+    good: dict[str, str], tmp_path: Path, privacy: str
+) -> None:
+    """The file is what every worker reads; before the environment the command line wins."""
+    other = {"strict": "verbose", "verbose": "strict"}[privacy]
+    (tmp_path / "weir.json").write_text(f'{{"weir_privacy": "{other}"}}')
+    environ = good | {"CONFIG_FILE_NAME": "weir.json"}
+    code, out, err = await refusal(environ, tmp_path, "-p", privacy)
+    assert (code, out) == (2, "")
+    assert err == f"weir: WEIR_PRIVACY: -p says {privacy}, the file of settings {other}\n"
+
+    told = await refusal(good | {"WEIR_PRIVACY": other, "WEIR_PROXY_ADDRESS": NOWHERE}, tmp_path, "-p", privacy)
+    assert told[2].startswith("weir: WEIR_PROXY_ADDRESS: ")
 
 
 @pytest.mark.parametrize("name", ["WEIR_PROXY_PORT", "PROMETHEUS_PORT"])

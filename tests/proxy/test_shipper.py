@@ -214,6 +214,8 @@ async def test_every_field_of_an_event_arrives(make_rig: MakeRig, database: Data
             given[name] = not value
         elif isinstance(value, str):
             given[name] = f"text {number}"
+        elif isinstance(value, bytes):
+            given[name] = b"\x00\xff%d" % number
         else:
             given[name] = ("tag",) if isinstance(value, tuple) else 1000 + number
     rig.journal.close(make_event(**given), None)

@@ -14,7 +14,7 @@ from shared.prices import (
     compile_bands,
     flat_price,
 )
-from shared.usage import COMPLETION_CLASSES, PROMPT_CLASSES, TOKEN_CLASSES
+from shared.usage import COMPLETION_CLASSES, NO_USAGE, PROMPT_CLASSES, TOKEN_CLASSES, TokenUsage, UnitUsage
 
 
 def price_of(*tables: PriceTables) -> Price:
@@ -152,7 +152,9 @@ def test_what_is_billed_for_an_asked_tier_never_exceeds_its_worst_case() -> None
 def test_the_dearest_prompt_price_is_over_all_classes() -> None:
     price = price_of(base({"input": 10, "cached_input": 1, "cache_write_5m": 12, "output": 40}))
 
-    assert price.extremes() == Extremes(dearest_prompt=12, dearest_output=40, cheapest_prompt=1)
+    assert price.extremes() == Extremes(
+        dearest_prompt=12, dearest_unwritten_prompt=10, dearest_output=40, cheapest_prompt=1
+    )
     assert price.dearest_prompt_price() == 12
 
 
@@ -188,7 +190,9 @@ def test_a_long_band_that_omits_a_class_does_not_take_the_short_discount() -> No
 def test_the_worst_case_of_a_bound_covers_shorter_prompts_too() -> None:
     dear_when_short = price_of(base({"input": 10, "output": 90}), PriceTables(1000, {"input": 20, "output": 60}, {}))
 
-    assert dear_when_short.extremes("", 2000) == Extremes(dearest_prompt=20, dearest_output=90, cheapest_prompt=10)
+    assert dear_when_short.extremes("", 2000) == Extremes(
+        dearest_prompt=20, dearest_unwritten_prompt=20, dearest_output=90, cheapest_prompt=10
+    )
 
 
 def test_a_flat_price_has_one_rate_per_direction() -> None:
@@ -205,6 +209,60 @@ def test_prices_are_immutable() -> None:
     assert msgspec.structs.asdict(LONG)["model"] == "m"
 
 
-def test_the_two_tables_of_tiers_know_the_same_priority_and_flex() -> None:
-    assert {tier for tiers in TRIGGERED_TIERS.values() for tier in tiers} == {"default", "priority", "flex"}
-    assert set(TRIGGERED_TIERS) <= set(BILLED_TIERS)
+def test_what_a_body_can_trigger_is_what_answers_are_billed_as() -> None:
+    assert {tier for tiers in TRIGGERED_TIERS.values() for tier in tiers} <= set(BILLED_TIERS)
+    assert set(TRIGGERED_TIERS) - {"standard_only"} <= set(BILLED_TIERS)
+
+
+# $1 in and $4 out; in the US alone a tenth more, fast twice, both 2.2 times; by the batch half.
+FACTORS = {"priority": 10, "us": 11, "fast": 20, "us-fast": 22, "batch": 5, "us-batch": 6}
+REGIONAL = price_of(
+    base(
+        {"input": 10, "cache_write_5m": 12, "cache_write_1h": 20, "output": 40},
+        **{tier: {"input": rate, "cache_write_1h": 2 * rate, "output": 4 * rate} for tier, rate in FACTORS.items()},
+    )
+)
+PLAIN = price_of(base({"input": 10, "output": 40}))
+
+
+@pytest.mark.parametrize(("answered", "rate"), [("", 10), ("standard", 10), *FACTORS.items(), ("us-priority", 11)])
+def test_a_region_and_a_speed_are_tiers_with_prices_of_their_own(answered: str, rate: int) -> None:
+    assert REGIONAL.rates(answered).input == rate
+    assert PLAIN.rates(answered).input == 10
+
+
+@pytest.mark.parametrize(
+    ("asked", "dearest"), [("", 22), ("standard_only", 22), ("default", 20), ("us", 22), ("fast", 44), ("us-fast", 44)]
+)
+def test_a_body_that_names_no_region_may_end_up_in_the_dearer_one(asked: str, dearest: int) -> None:
+    assert REGIONAL.dearest_prompt_price(asked) == dearest
+
+
+def test_a_prompt_that_is_written_to_no_cache_has_a_dearest_price_of_its_own() -> None:
+    assert REGIONAL.extremes("default").dearest_unwritten_prompt == 10
+    assert REGIONAL.extremes("fast").dearest_unwritten_prompt == 22
+
+
+def test_a_tier_of_long_prompts_alone_may_list_too_little() -> None:
+    price = price_of(
+        base({"input": 10, "output": 40}), PriceTables(100, {"input": 20, "output": 60}, {"odd": {"cached_input": 1}})
+    )
+
+    assert (price.rates("odd", 200).input, price.rates("odd", 200).cached_input) == (20, 1)
+    assert price.rates("odd", 200).audio_output == 60
+
+
+# What is billed by the piece.
+
+
+def test_a_price_covers_what_it_has_a_rate_for_and_nothing_else() -> None:
+    spoken = msgspec.structs.replace(PLAIN, units=(("input_characters", 270_000_000_000),), is_by_token=False)
+    searching = msgspec.structs.replace(PLAIN, units=(("searches", 180_000_000_000_000),))
+
+    assert PLAIN.covers(TokenUsage(input=1))
+    assert PLAIN.covers(NO_USAGE, UnitUsage())
+    assert not PLAIN.covers(TokenUsage(input=1), UnitUsage(searches=1))
+    assert searching.covers(TokenUsage(input=1), UnitUsage(searches=1))
+    assert not searching.covers(NO_USAGE, UnitUsage(searches=1, pages=1))
+    assert spoken.covers(NO_USAGE, UnitUsage(input_characters=5))
+    assert not spoken.covers(TokenUsage(input=1), UnitUsage(input_characters=5))

@@ -43,7 +43,8 @@ def test_a_limit_that_is_not_understood_is_an_error_never_no_limit(text: bytes) 
 
 
 def test_a_keys_detail_survives_the_way_and_its_absent_parts_are_empty() -> None:
-    detail = KeyDetail("n", ("t",), ("s1", "s2"), (AllowedPath("/api/providers/openai/v1/models", "GET"),))
+    paths = (AllowedPath("/api/providers/openai/v1/models", "GET"),)
+    detail = KeyDetail("n", ("t",), ("s1", "s2"), paths, rotation=True, should_log_response=True)
 
     assert key_detail_decoder.decode(msgspec.json.encode(detail)) == detail
     assert key_detail_decoder.decode(b'{"name":"n","later":1}') == KeyDetail("n")

@@ -78,12 +78,16 @@ def test_the_names_of_other_sdks_are_not_ours() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("postgresql_hosts", ("localhost",)),
+        ("postgresql_hosts", (("localhost", None),)),
         ("postgresql_port", 5432),
         ("postgresql_ssl_mode", "disable"),
         ("postgresql_read_time_out", 120.0),
         ("postgresql_write_time_out", 5.0),
-        ("redis_hosts", ("localhost",)),
+        ("redis_hosts", (("localhost", None),)),
+        ("redis_tls", False),
+        ("redis_tls_verify", "full"),
+        ("logged_body_bytes", 65_536),
+        ("weir_privacy", "strict"),
         ("redis_port", 6379),
         ("redis_read_time_out", 1.0),
         ("redis_write_time_out", 0.5),
@@ -292,8 +296,7 @@ def test_a_service_link_that_somebody_wrote_down_is_a_wrong_value(folder: Path) 
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("POSTGRESQL_HOSTS", "a, b ,,c", ("a", "b", "c")),
-        ("POSTGRESQL_HOSTS", "/run/postgresql", ("/run/postgresql",)),
+        ("LOGGED_BODY_BYTES", "0", 0),
         ("POSTGRESQL_PASSWORD", "p@ss/w:rd %", "p@ss/w:rd %"),
         ("POSTGRESQL_PORT", " 6543 ", 6543),
         ("PROXY_TIMEOUT", "1m30s", 90.0),
@@ -320,7 +323,8 @@ def test_networks_are_parsed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("POSTGRESQL_HOSTS", " , "),
+        ("LOGGED_BODY_BYTES", "1048577"),
+        ("REDIS_TLS_VERIFY", "yes"),
         ("POSTGRESQL_PORT", "0"),
         ("POSTGRESQL_PORT", "65536"),
         ("POSTGRESQL_PORT", "5432.0"),
@@ -338,8 +342,6 @@ def test_networks_are_parsed(folder: Path) -> None:
         ("WEIR_UPSTREAM_OPENAI_URL", "api.openai.com"),
         ("WEIR_UPSTREAM_OPENAI_URL", "ftp://api.openai.com"),
         ("WEIR_UPSTREAM_OPENAI_URL", "https://"),
-        ("WEIR_UPSTREAM_OPENAI_URL", "https://user:pw@host"),
-        ("WEIR_UPSTREAM_OPENAI_URL", "https://@host"),
         ("WEIR_UPSTREAM_OPENAI_URL", "https://host/v1?"),
         ("WEIR_UPSTREAM_OPENAI_URL", "https://host/v1?key=1"),
         ("WEIR_UPSTREAM_OPENAI_URL", "https://host/#"),
@@ -348,7 +350,6 @@ def test_networks_are_parsed(folder: Path) -> None:
         ("WEIR_UPSTREAM_OPENAI_URL", "https://[::1"),
         ("WEIR_UPSTREAM_OPENAI_URL", "https://ho\nst"),
         ("WEIR_UPSTREAM_OPENAI_URL", " https://host"),
-        ("WEIR_UPSTREAM_OPENAI_URL", "https://host\\@evil"),
     ],
 )
 def test_a_malformed_value_stops_the_start_naming_it_and_showing_what_was_there(

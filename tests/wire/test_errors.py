@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from proxy.wire.errors import DIALECTS, Dialect, render_error
+from proxy.wire.errors import DIALECTS, Dialect, render_error, render_error_body
 from shared.errors import ERROR_KINDS
 
 MESSAGE = 'nothing "works" – é'
@@ -35,6 +35,13 @@ def test_anthropic_errors_have_the_shape_that_its_sdk_reads(kind: str) -> None:
         "type": "error",
         "error": {"type": ERROR_KINDS[kind].anthropic_type, "message": f"[Weir] {MESSAGE}"},
         "request_id": "0192",
+    }
+
+
+def test_an_error_that_follows_an_answers_head_has_no_request_id_of_its_own() -> None:
+    assert msgspec.json.decode(render_error_body("anthropic_api", "upstream_cut", MESSAGE)) == {
+        "type": "error",
+        "error": {"type": "api_error", "message": f"[Weir] {MESSAGE}"},
     }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.wire import FORMATS, Call
 from proxy.wire.body import BodyError
-from proxy.wire.openai_chat import TOKENS_PER_CALL, TOKENS_PER_MESSAGE
+from proxy.wire.openai_members import TOKENS_PER_CALL, TOKENS_PER_MESSAGE
 
 CHAT = FORMATS["openai_chat"]
 HI = [{"role": "user", "content": "hi"}]
@@ -249,6 +249,29 @@ def test_what_the_bytes_do_not_bound_is_seen(body: bytes) -> None:
 @pytest.mark.parametrize("body", BOUNDED.values(), ids=BOUNDED.keys())
 def test_plain_text_is_bounded(body: bytes) -> None:
     assert not CHAT.read_call(body).is_unbounded
+
+
+NAMED: dict[str, tuple[bytes, tuple[str, ...]]] = {
+    "none": (body_of(), ()),
+    "file": (with_part({"type": "file", "file": {"file_id": "file-1"}}), ("file-1",)),
+    "file in bytes": (with_part({"type": "file", "file": {"file_data": "x", "filename": "a.pdf"}}), ()),
+    "file overridden": (PARTS % b'{"type":"file","file":{"file_id":"a","file_id":"b"}}', ("a", "b")),
+    "file given twice": (PARTS % b'{"type":"file","file":{"file_id":"a"},"file":null}', ("a",)),
+    "an unknown member beside": (with_part({"type": "file", "x": 1, "file": {"y": 2, "file_id": "a"}}), ("a",)),
+}
+
+
+@pytest.mark.parametrize(("body", "ids"), NAMED.values(), ids=NAMED.keys())
+def test_files_that_a_body_names_are_told(body: bytes, ids: tuple[str, ...]) -> None:
+    assert CHAT.read_call(body).object_ids == ids
+
+
+@pytest.mark.parametrize(
+    "part", [{"File": {"file_id": "a"}}, {"file": {"FILE_ID": "a"}}, {"file": {"file_id": ""}}, {"file": "a"}]
+)
+def test_a_file_that_two_readers_may_read_differently_is_refused(part: dict[str, Any]) -> None:
+    with pytest.raises(BodyError):
+        CHAT.read_call(with_part({"type": "file"} | part))
 
 
 JARGON = [

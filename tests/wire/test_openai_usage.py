@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from proxy.wire.openai_usage import LARGEST_COUNT, clean_text, read_usage
+from proxy.wire.openai_usage import LARGEST_COUNT, clean_text, read_responses_usage, read_usage
 from shared.usage import TokenUsage
 
 REPORTED = {
@@ -31,6 +31,12 @@ REPORTED = {
         b'{"prompt_tokens":2600,"completion_tokens":300,'
         b'"prompt_tokens_details":{"cached_tokens":2000,"cache_write_tokens":400}}',
         TokenUsage(input=200, cached_input=2000, cache_write_5m=400, output=300),
+    ),
+    # Of 400 written, 150 are kept for 12 hours.
+    "cache written for longer": (
+        b'{"prompt_tokens":2600,"completion_tokens":300,"prompt_tokens_details":{"cached_tokens":2000,'
+        b'"cache_write_tokens":400,"cache_write_tokens_details":{"ttl_12h_tokens":150,"ttl_30m_tokens":250}}}',
+        TokenUsage(input=200, cached_input=2000, cache_write_5m=250, cache_write_1h=150, output=300),
     ),
     "all cached": (
         b'{"prompt_tokens":100,"completion_tokens":0,"prompt_tokens_details":{"cached_tokens":100}}',
@@ -80,6 +86,8 @@ NOT_TRUSTED = {
     "more audio than prompt": b'{"prompt_tokens":5,"completion_tokens":1,"prompt_tokens_details":{"audio_tokens":6}}',
     "more reasoning than completion": b'{"prompt_tokens":5,"completion_tokens":1,'
     b'"completion_tokens_details":{"reasoning_tokens":2}}',
+    "more written for longer than written": b'{"prompt_tokens":500,"completion_tokens":1,"prompt_tokens_details":'
+    b'{"cache_write_tokens":4,"cache_write_tokens_details":{"ttl_12h_tokens":5}}}',
     "negative detail": b'{"prompt_tokens":5,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":-2}}',
     "details of another type": b'{"prompt_tokens":5,"completion_tokens":1,"prompt_tokens_details":[]}',
     "list": b"[1,2]",
@@ -101,6 +109,23 @@ def test_each_token_is_counted_in_one_class(raw: bytes, expected: TokenUsage) ->
 @pytest.mark.parametrize("raw", NOT_TRUSTED.values(), ids=NOT_TRUSTED.keys())
 def test_figures_that_cannot_be_true_are_not_trusted(raw: bytes) -> None:
     usage, why = read_usage(raw)
+
+    assert usage is None
+    assert why.startswith("usage is not to be trusted: ")
+
+
+def as_a_response(raw: bytes) -> bytes:
+    return raw.replace(b'"prompt_tokens', b'"input_tokens').replace(b'"completion_tokens', b'"output_tokens')
+
+
+@pytest.mark.parametrize(("raw", "expected"), REPORTED.values(), ids=REPORTED.keys())
+def test_a_response_reports_the_same_by_other_names(raw: bytes, expected: TokenUsage) -> None:
+    assert read_responses_usage(as_a_response(raw)) == (expected, "")
+
+
+@pytest.mark.parametrize("raw", NOT_TRUSTED.values(), ids=NOT_TRUSTED.keys())
+def test_a_response_s_figures_that_cannot_be_true_are_not_trusted(raw: bytes) -> None:
+    usage, why = read_responses_usage(as_a_response(raw))
 
     assert usage is None
     assert why.startswith("usage is not to be trusted: ")

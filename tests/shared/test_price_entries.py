@@ -1,0 +1,80 @@
+"""Entries as they are written, compiled: units by exact integers, days that agree with moments."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.pricing import cost
+from shared.catalog import Catalog
+from shared.price_entries import UNITS, ModelEntry, PriceRow, Unit, compile_entry, row_on
+from shared.prices import UNIT_PARTS
+from shared.usage import NO_USAGE, UNIT_CLASSES, UnitUsage
+
+CLASSES = {"input": Decimal(1), "output": Decimal(2)}
+
+
+def test_every_unit_that_can_be_priced_is_counted_and_every_count_has_a_price() -> None:
+    assert set(UNITS) == set(get_args(Unit))
+    assert tuple(counted.name for counted in UNITS.values()) == UNIT_CLASSES
+    assert all(UNIT_PARTS % counted.counts == 0 for counted in UNITS.values())
+
+
+@pytest.mark.parametrize(
+    ("unit", "usd", "counted", "nano"),
+    [
+        # OpenAI whisper-1: $0.006 a minute is $0.36 an hour; 90 s = 0.025 h -> $0.009
+        ("input_audio_hour", "0.36", 90_000, 9_000_000),
+        # Groq whisper-large-v3: $0.111 an hour; 1 s = $0.111 / 3600 = $0.000030833... -> 30,833.3 nano
+        ("input_audio_hour", "0.111", 1_000, 30_833),
+        # a millisecond of it: 30.83 nano
+        ("input_audio_hour", "0.111", 1, 31),
+        # OpenAI tts-1: $15 per million characters; 1,234 -> $0.01851
+        ("input_character", "0.000015", 1_234, 18_510_000),
+        # $0.0000000005 a character: half a nano is rounded up, once: three of them are 1.5 nano
+        ("input_character", "0.0000000005", 1, 1),
+        ("input_character", "0.0000000005", 3, 2),
+        ("search", "0.01", 3, 30_000_000),
+        ("page", "0.004", 12, 48_000_000),
+        ("input_image", "0.00006", 7, 420_000),
+        ("input_video_hour", "2.52", 10_000, 7_000_000),
+    ],
+)
+def test_units_cost_exactly_what_is_published(unit: Unit, usd: str, counted: int, nano: int) -> None:
+    [(_, price)] = compile_entry("m", "v", ModelEntry(prices=(PriceRow(units={unit: Decimal(usd)}),)))
+
+    assert cost(NO_USAGE, price, "", UnitUsage(**{UNITS[unit].name: counted})) == nano
+    assert not price.is_by_token
+
+
+def test_tokens_and_units_are_added_before_they_are_rounded() -> None:
+    row = PriceRow(classes={"input": Decimal("0.0005"), "output": Decimal(0)}, units={"page": Decimal("0.0000000005")})
+    [(_, price)] = compile_entry("m", "v", ModelEntry(prices=(row,)))
+    from shared.usage import TokenUsage
+
+    # half a nano of tokens and half a nano of pages are one, not two
+    assert cost(TokenUsage(input=1), price, "") == 1
+    assert cost(TokenUsage(input=1), price, "", UnitUsage(pages=1)) == 1
+    assert cost(TokenUsage(input=2), price, "", UnitUsage(pages=1)) == 2
+
+
+DAYS = st.dates(date(2024, 1, 1), date(2028, 1, 1))
+
+
+@given(st.lists(DAYS, min_size=1, max_size=4, unique=True), st.booleans(), DAYS, st.integers(0, 86_399))
+def test_the_row_of_a_day_is_the_price_of_its_every_moment(
+    days: list[date], is_open: bool, day: date, second: int
+) -> None:
+    starts = [None, *sorted(days)[1:]] if is_open else sorted(days)
+    rows = tuple(
+        PriceRow(classes={"input": Decimal(number), "output": Decimal(1)}, start=start)
+        for number, start in enumerate(starts, 1)
+    )
+    catalog = Catalog({"p": {"m": compile_entry("m", "v", ModelEntry(prices=rows))}}, "v")
+    moment = datetime.combine(day, time(), UTC) + timedelta(seconds=second)
+    price, row = catalog.price("p", "m", int(moment.timestamp() * 1000)), row_on(rows, day)
+
+    assert (price and price.rates().input) == (row and int(row.classes["input"]) * 1_000_000_000)
