@@ -35,10 +35,7 @@ class Meter:
         output = await self._tokens.count(call.requested_model, text) if text else None
         prompt = self._prompt_text(request, form, call)
         count = await self._tokens.count(call.requested_model, prompt) if prompt else None
-        if output is None:
-            output = len(body) // BYTES_PER_TOKEN
-        if call.output_cap is not None:
-            output = min(output, call.output_cap * call.choices)
+        output = _capped(len(body) // BYTES_PER_TOKEN if output is None else output, call)
         return seen_usage(_bounded(count, call), output)
 
     def bill_stream(self, x: Exchange, request: UpstreamRequest, form: Format, stream: Stream, call: Call) -> None:
@@ -59,7 +56,7 @@ class Meter:
             text = self._prompt_text(request, form, call)
             count = self._tokens.count_now(call.requested_model, text) if text else None
             prompt = TokenUsage(input=_bounded(count, call))
-        self.bill_seen(x, call, output_tokens, prompt, stream.units)
+        self.bill_seen(x, call, _capped(output_tokens, call), prompt, stream.units)
 
     def bill_seen(
         self,
@@ -84,6 +81,11 @@ class Meter:
     def _prompt_text(request: UpstreamRequest, form: Format, call: Call) -> str:
         """Empty where the prompt is not all text."""
         return "" if call.is_unbounded else form.prompt_text(request.body)
+
+
+def _capped(output_tokens: int, call: Call) -> int:
+    """An estimate of ours never bills more than the caller allowed."""
+    return output_tokens if call.output_cap is None else min(output_tokens, call.output_cap * call.choices)
 
 
 def _bounded(count: int | None, call: Call) -> int:

@@ -51,6 +51,9 @@ def make_key(*limits: Limit, account_id: str = "default", key_id: str = "") -> C
         limits=limits,
         is_limited=bool(limits),
         has_cost_limit=any(limit.resource == "cost" for limit in limits),
+        is_rotated=False,
+        logs_request=False,
+        logs_response=False,
         settings_by_provider={},
     )
 

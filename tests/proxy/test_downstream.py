@@ -35,7 +35,12 @@ def part(body: bytes, more: bool = False) -> dict[str, Any]:
 
 
 def down(caller: Caller, max_bytes: int = 10, seconds: float = 5) -> AsgiDownstream:
-    scope = {"method": "POST", "path": "/x", "query_string": b"", "headers": [(b"host", b"w"), (b"origin", b"https://a")]}
+    scope = {
+        "method": "POST",
+        "path": "/x",
+        "query_string": b"",
+        "headers": [(b"host", b"w"), (b"origin", b"https://a")],
+    }
     return AsgiDownstream(scope, caller.receive, caller.send, max_bytes, seconds)
 
 
