@@ -20,6 +20,10 @@ _LARGEST_UNIT_USD = 10_000
 _MOST_DIGITS = 15
 """Of a price by the unit; times UNIT_PARTS it still fits the 28 digits that decimals are exact to."""
 
+MOST_ROWS, MOST_LONG, MOST_TIERS = 24, 4, 16
+"""Several times what any provider lists. Every row, length of prompts and tier is multiplied by the others when an
+entry is compiled, which the proxy does in its loop: without an end, 9 kB of JSON would hold it for seconds."""
+
 TokenClass = Literal[
     "input", "cached_input", "cache_write_5m", "cache_write_1h", "audio_input", "output", "reasoning", "audio_output"
 ]
@@ -113,8 +117,8 @@ def compile_entry(model: str, version: str, entry: ModelEntry) -> Rows:
     for field, limit in (("max_input", entry.max_input), ("max_output", entry.max_output)):
         if limit is not None and limit < 1:
             raise ValueError(f"{field}: must be at least 1")
-    if not entry.prices:
-        raise ValueError("prices: must hold at least one row")
+    if not 1 <= len(entry.prices) <= MOST_ROWS:
+        raise ValueError(f"prices: must hold at least one row and at most {MOST_ROWS}")
     if any(row.start is None for row in entry.prices[1:]):
         raise ValueError("prices: every row but the first needs a `from`")
     starts = [row.start or date.min for row in entry.prices]
@@ -151,6 +155,8 @@ def _tables(where: str, row: PriceRow) -> list[PriceTables]:
         if not row.units:
             raise ValueError(f"{where}: needs classes or units")
         return [PriceTables(-1, {"input": 0, "output": 0}, {})]
+    if len(row.above) > MOST_LONG:
+        raise ValueError(f"{where}.above: must hold at most {MOST_LONG} lengths")
     above = [long.input_tokens for long in row.above]
     if any(tokens < 1 for tokens in above) or len(set(above)) < len(above):
         raise ValueError(f"{where}.above: input_tokens must be at least 1 and different in each")
@@ -165,6 +171,8 @@ def _tables(where: str, row: PriceRow) -> list[PriceTables]:
 def _tiers(where: str, tiers: dict[str, Amounts]) -> dict[str, Table]:
     if DEFAULT_TIER in tiers or "" in tiers:
         raise ValueError(f"{where}.tiers: the default tier is `classes`")
+    if len(tiers) > MOST_TIERS:
+        raise ValueError(f"{where}.tiers: must hold at most {MOST_TIERS}")
     return {tier: _table(f"{where}.tiers.{tier}", amounts, is_whole=False) for tier, amounts in tiers.items()}
 
 

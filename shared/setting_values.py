@@ -126,6 +126,17 @@ def positive_seconds(value: str) -> float:
     return parsed
 
 
+_LONGEST_STATEMENT_SECONDS = 24 * 86_400
+
+
+def statement_seconds(value: str) -> float:
+    """A duration that PostgreSQL can be told: it counts milliseconds in 31 bits, and 0 of them are no limit at all."""
+    parsed = seconds(value)
+    if not 0.001 <= parsed <= _LONGEST_STATEMENT_SECONDS:
+        raise ValueError("must be from 1ms to 24d")
+    return parsed
+
+
 def networks(value: str) -> tuple[Network, ...]:
     """CIDR networks, comma separated; none at all is fine."""
     try:

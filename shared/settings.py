@@ -32,6 +32,7 @@ from shared.setting_values import (
     path,
     positive_seconds,
     seconds,
+    statement_seconds,
     text,
     url,
 )
@@ -103,8 +104,8 @@ class Settings:
         "PEM file of its key, not encrypted; empty: the key is in the certificate's file.",
         is_secret=True,
     )
-    postgresql_read_time_out: float = _setting("2m", positive_seconds, "both", "Longest read query.")
-    postgresql_write_time_out: float = _setting("5s", positive_seconds, "both", "Longest write query.")
+    postgresql_read_time_out: float = _setting("2m", statement_seconds, "both", "Longest read query.")
+    postgresql_write_time_out: float = _setting("5s", statement_seconds, "both", "Longest write query.")
     weir_migrate_username: str = _setting(
         "", text, "admin", "User that owns the schema and migrates it; empty: POSTGRESQL_USERNAME."
     )

@@ -33,6 +33,8 @@ def check_name(body: PricePut, providers: Container[str]) -> None:
         raise _refuse(
             f"model must be printable, at most {LONGEST_MODEL} characters, without a space or slash at either end"
         )
+    if {"", ".", ".."} & set(model.split("/")):  # a path drops these, so that DELETE would name another model
+        raise _refuse("model must have no empty or dot segment between its slashes")
     if not 0 <= body.effective_from < LATEST_SECOND:
         raise _refuse("effectiveFrom must be Unix seconds, or 0")
 

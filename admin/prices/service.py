@@ -59,12 +59,15 @@ async def put_price(body: PricePut, prices: PriceList, remote_address: str) -> P
 
 async def delete_price(provider: str, model: str, remote_address: str) -> None:
     """Take an override away: the catalogue counts again. Raises Problem (404)."""
+    unknown = not_found("price is not found", "no override of that provider and model")
+    if "\x00" in provider + model:  # no row has it, and PostgreSQL would not even be asked
+        raise unknown
     async with DB.write():
         rows = await Price.raw(
             "DELETE FROM prices WHERE provider = {} AND model = {} RETURNING entry::text AS entry", provider, model
         )
         if not rows:
-            raise not_found("price is not found", "no override of that provider and model")
+            raise unknown
         change = {"price": msgspec.Raw(rows[0]["entry"].encode())}
         await audit.record("delete", "price", f"{provider}/{model}", remote_address, change)
 

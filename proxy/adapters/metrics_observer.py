@@ -6,12 +6,14 @@ Gauges say max or livesum; counters of a worker that died stay, so no counter fa
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection
+from operator import attrgetter
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from proxy import observations as seen
 from proxy.observations import Observation
+from shared.events import Event
 from shared.usage import TOKEN_CLASSES
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -55,7 +57,7 @@ OBJECTS_RESTORED = Counter("weir_objects_restored", "Owners of upstream objects 
 OBJECTS_UNRESTORED = Counter("weir_objects_unrestored", "Outages in which Redis could not be told again.")
 BUGS = Counter("weir_bugs", "Exceptions nobody expected.")
 
-_EVENT_FIELDS = tuple((name, f"{name}_tokens") for name in TOKEN_CLASSES)
+_tokens_of: Callable[[Event], tuple[int, ...]] = attrgetter(*[f"{name}_tokens" for name in TOKEN_CLASSES])
 
 
 class HistogramTally:
@@ -87,6 +89,53 @@ class HistogramTally:
             self._sum = 0.0
 
 
+class RequestTally:
+    """Counts of requests that share all labels: a request costs one look-up and some additions."""
+
+    __slots__ = ("cost_nano", "first_token", "labels", "overhead", "requests", "tokens", "unpriced", "upstream")
+
+    def __init__(
+        self, labels: tuple[str, str, str, str], overhead: HistogramTally, upstream: HistogramTally,
+        first_token: HistogramTally,
+    ) -> None:  # fmt: skip
+        self.labels = labels
+        """Endpoint, status, outcome and model."""
+        self.requests = self.cost_nano = self.unpriced = 0
+        self.tokens = [0] * len(TOKEN_CLASSES)
+        self.overhead, self.upstream, self.first_token = overhead, upstream, first_token
+
+    def add(self, e: Event) -> None:
+        """Count a request that was served."""
+        self.requests += 1
+        self.overhead.observe(e.overhead_us / 1e6)
+        self.upstream.observe(e.upstream_us / 1e6)
+        if e.time_to_first_token_us is not None:
+            self.first_token.observe(e.time_to_first_token_us / 1e6)
+        tokens = self.tokens
+        for place, count in enumerate(_tokens_of(e)):
+            if count:
+                tokens[place] += count
+        if e.charged_cost_nano is None:
+            self.unpriced += 1
+        else:
+            self.cost_nano += e.charged_cost_nano
+
+    def flush(self) -> None:
+        """Hand over."""
+        endpoint, status, outcome, model = self.labels
+        if self.requests:
+            REQUESTS.labels(endpoint, status, outcome).inc(self.requests)
+        for token_class, count in zip(TOKEN_CLASSES, self.tokens, strict=True):
+            if count:
+                TOKENS.labels(model, token_class).inc(count)
+        if self.cost_nano:
+            COST.labels(model).inc(self.cost_nano)
+        if self.unpriced:
+            UNPRICED.labels(model).inc(self.unpriced)
+        self.requests = self.cost_nano = self.unpriced = 0
+        self.tokens = [0] * len(TOKEN_CLASSES)
+
+
 class MetricsObserver:
     """An Observer that counts. Label children are looked up once and kept; `flush` makes the counts visible."""
 
@@ -95,6 +144,7 @@ class MetricsObserver:
         self._children: dict[tuple[object, ...], Any] = {}
         self._pending: dict[Any, int] = {}
         self._tallies: dict[tuple[object, str], HistogramTally] = {}
+        self._requests: dict[tuple[str, int, str, str], RequestTally] = {}
         self._readers: dict[type, Callable[[Any], None] | None] = {
             seen.RequestFinished: self._request,
             seen.BugFound: lambda o: BUGS.inc(),
@@ -132,7 +182,7 @@ class MetricsObserver:
         pending, self._pending = self._pending, {}
         for child, count in pending.items():
             child.inc(count)
-        for tally in self._tallies.values():
+        for tally in (*self._tallies.values(), *self._requests.values()):
             tally.flush()
 
     def _count(self, child: Any, count: int = 1) -> None:
@@ -155,23 +205,22 @@ class MetricsObserver:
     def _request(self, o: seen.RequestFinished) -> None:
         e = o.event
         endpoint = e.endpoint or "none"
-        self._count(self._child(REQUESTS, endpoint, str(e.status), e.outcome))
         if e.error_kind:
             self._count(self._child(REFUSALS, e.error_kind))
         if e.outcome == "refused":
+            self._count(self._child(REQUESTS, endpoint, str(e.status), e.outcome))
             return
-        self._tally(OVERHEAD, _OVERHEAD, endpoint).observe(e.overhead_us / 1e6)
-        self._tally(UPSTREAM, _SECONDS, endpoint).observe(e.upstream_us / 1e6)
-        if e.time_to_first_token_us is not None:
-            self._tally(FIRST_TOKEN, _SECONDS, endpoint).observe(e.time_to_first_token_us / 1e6)
         model = e.requested_model if e.requested_model in self._models else "other"
-        for token_class, field in _EVENT_FIELDS:
-            if count := getattr(e, field):
-                self._count(self._child(TOKENS, model, token_class), count)
-        if e.charged_cost_nano:
-            self._count(self._child(COST, model), e.charged_cost_nano)
-        elif e.charged_cost_nano is None:
-            self._count(self._child(UNPRICED, model))
+        key = (endpoint, e.status, e.outcome, model)
+        tally = self._requests.get(key)
+        if tally is None:
+            tally = self._requests[key] = RequestTally(
+                (endpoint, str(e.status), e.outcome, model),
+                self._tally(OVERHEAD, _OVERHEAD, endpoint),
+                self._tally(UPSTREAM, _SECONDS, endpoint),
+                self._tally(FIRST_TOKEN, _SECONDS, endpoint),
+            )
+        tally.add(e)
 
     @staticmethod
     def _adopted(o: seen.JournalAdopted) -> None:

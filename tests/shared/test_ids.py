@@ -1,5 +1,6 @@
 """UUIDv7 by the letter of RFC 9562, in both forms."""
 
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -59,3 +60,19 @@ def test_the_text_is_the_canonical_form() -> None:
 
     assert text == str(uuid.UUID(text)) == text.lower()
     assert len(text) == 36
+
+
+def test_a_forked_process_makes_ids_of_its_own() -> None:
+    """Random bytes are drawn in advance; a child must not draw its parent's."""
+    uuid7_text()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writer, "\n".join(uuid7_text()[15:] for _ in range(50)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with open(reader) as pipe:
+        theirs = set(pipe.read().split())
+    assert len(theirs) == 50
+    assert theirs.isdisjoint({uuid7_text()[15:] for _ in range(1000)})
