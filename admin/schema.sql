@@ -396,13 +396,15 @@ BEGIN
                coalesce(is_request_cut, false), coalesce(is_response_cut, false)
         FROM given
         ON CONFLICT DO NOTHING
-        RETURNING key_id, account_id, admitted_at, worker, outcome, input_tokens, cached_input_tokens,
+        RETURNING key_id, account_id, admitted_at, worker, outcome, is_final, input_tokens, cached_input_tokens,
                   cache_write_5m_tokens, cache_write_1h_tokens, audio_input_tokens, output_tokens, reasoning_tokens,
                   audio_output_tokens, list_cost_nano, charged_cost_nano
     ), rolled AS (
         INSERT INTO spend_hours AS s (key_id, hour, shard, account_id, requests, unpriced, prompt_tokens,
                                       completion_tokens, list_cost_nano, charged_cost_nano)
-        SELECT key_id, date_trunc('hour', admitted_at, 'UTC'), abs(hashtext(worker)) % 8, min(account_id), count(*),
+        SELECT key_id, date_trunc('hour', admitted_at, 'UTC'), abs(hashtext(worker)) % 8, min(account_id),
+               -- A request counts once, however many settings were tried for it.
+               count(*) FILTER (WHERE is_final),
                count(*) FILTER (WHERE list_cost_nano IS NULL),
                sum(input_tokens + cached_input_tokens + cache_write_5m_tokens + cache_write_1h_tokens
                    + audio_input_tokens),
@@ -426,7 +428,7 @@ END $$;
 
 -- What the limiter rebuilds its counters from (design §6): only what it needs of the events.
 CREATE VIEW proxy_charges AS
-SELECT id::text AS id, key_id, account_id, admitted_at, ended_at, charged_cost_nano, outcome
+SELECT id::text AS id, key_id, account_id, admitted_at, ended_at, charged_cost_nano, outcome, is_final
 FROM events WHERE outcome <> 'refused';
 
 -- Objects that stay at a provider and that only the account that made them may use, and what they were made with.

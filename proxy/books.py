@@ -73,7 +73,7 @@ class Books:
     def keep_relayed(self, x: Exchange, block: bytes) -> None:
         """Keep what the caller gets of an answer, if the key logs it and it is not too much already."""
         if x.relayed is not None and len(x.relayed) <= self._kept_bytes:
-            x.relayed += block
+            x.relayed += block[: self._kept_bytes + 1 - len(x.relayed)]
 
     def pass_on(self, x: Exchange) -> None:
         """Close an attempt that upstream refused to begin with, and that another follows.

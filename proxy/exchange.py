@@ -107,10 +107,12 @@ class Exchange:
         self.first_token_at = 0
         self.upstream_done_at = 0
 
-    def begin_again(self) -> None:
+    def begin_again(self, admitted_us: int) -> None:
         """The attempt ended without a word to the caller: forget it, and be ready for the next."""
         assert self.next_place is not None
         self.place, self.next_place = self.next_place, None
+        self.attempt_id = uuid7_text()
+        self.admitted_us = admitted_us
         self.event = self.hold = self.output_cap = None
         self.is_opened = self.is_finished = self.reached_upstream = self.is_estimated = False
         self.usage = NO_USAGE

@@ -6,6 +6,7 @@ Three worlds of errors leave it: Refusal (ours), UpstreamFailure (theirs), anyth
 """
 
 import math
+from contextlib import suppress
 
 from proxy import endpoints
 from proxy.books import Books
@@ -130,12 +131,14 @@ class Gateway:
         settings = access.serving_settings(settings, call.requested_model)
         if call.object_ids or match.object_id:
             settings = await self._owning_settings(key, match, call, settings)
+        if len(settings) > 1:
+            settings = self._priced_settings(endpoint, key, call, settings, now_ms)
         x.subject = call.requested_model or endpoint.template
         x.plan = self._rests.plan(settings, x.subject, key.is_rotated, now_ms)
         x.is_steered = not headers.values.keys().isdisjoint(PROVIDERS[endpoint.provider].steering)
         await self._attempt(x, down, match, headers, query, form, body, now_ms)
         while x.next_place is not None:
-            x.begin_again()
+            x.begin_again(self._clock.now_us())
             await self._attempt(x, down, match, headers, query, form, body, self._clock.now_ms())
 
     async def _attempt(
@@ -148,7 +151,7 @@ class Gateway:
         assert call is not None
         x.setting = setting
         x.price = price = self._price(match.endpoint, key, setting, call, now_ms)
-        x.attempt_id = uuid7_text()
+        x.attempt_id = x.attempt_id or uuid7_text()
         x.hold = await self._counters.reserve(key, x.attempt_id, self._bounds(key, price, call))
         # The event counts in the window that the limiter counted it in.
         x.admitted_us = x.hold.order.admitted_ms * 1000
@@ -209,6 +212,17 @@ class Gateway:
                 self._remembered_digests.clear()
             self._remembered_digests[sha256] = digests
         return digests
+
+    def _priced_settings(
+        self, endpoint: Endpoint, key: CompiledKey, call: Call, settings: tuple[CompiledSetting, ...], now_ms: int
+    ) -> tuple[CompiledSetting, ...]:
+        """Those at which the model's price allows the call; all of them where it does at none, so that one says why."""
+        allowed: list[CompiledSetting] = []
+        for setting in settings:
+            with suppress(Refusal):
+                self._price(endpoint, key, setting, call, now_ms)
+                allowed.append(setting)
+        return tuple(allowed) or settings
 
     def _price(
         self, endpoint: Endpoint, key: CompiledKey, setting: CompiledSetting, call: Call, now_ms: int

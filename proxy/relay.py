@@ -247,7 +247,7 @@ class Relay:
         change = self._rests.note(setting, x.subject, status, headers, body, now_ms, is_steered=x.is_steered)
         if change is not None:
             self._observe(change)
-        if x.is_detached or not moves_on(status):
+        if x.is_detached or x.has_left or not moves_on(status):
             return False
         x.next_place = self._rests.next_after(x.plan, x.place + 1, x.subject, now_ms)
         if x.next_place is None:
@@ -318,8 +318,8 @@ class Relay:
     async def _watch(x: Exchange, down: Downstream) -> None:
         """A caller who leaves a stream cuts upstream at once, before its head or after; what was seen is billed."""
         await down.left()
+        x.has_left = True
         if x.leave is not None and not x.upstream_done_at:
-            x.has_left = True
             x.outcome, x.error_kind = "cancelled", "caller_left"
             x.leave()
 

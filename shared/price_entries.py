@@ -117,8 +117,10 @@ def compile_entry(model: str, version: str, entry: ModelEntry) -> Rows:
     for field, limit in (("max_input", entry.max_input), ("max_output", entry.max_output)):
         if limit is not None and limit < 1:
             raise ValueError(f"{field}: must be at least 1")
-    if not 1 <= len(entry.prices) <= MOST_ROWS:
-        raise ValueError(f"prices: must hold at least one row and at most {MOST_ROWS}")
+    if not entry.prices:
+        raise ValueError("prices: must hold at least one row")
+    if len(entry.prices) > MOST_ROWS:
+        raise ValueError(f"prices: must hold at most {MOST_ROWS} rows")
     if any(row.start is None for row in entry.prices[1:]):
         raise ValueError("prices: every row but the first needs a `from`")
     starts = [row.start or date.min for row in entry.prices]

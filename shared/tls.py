@@ -1,8 +1,9 @@
 """TLS to PostgreSQL and Redis, from the settings: which certificates are trusted, and which of ours is shown.
 
 The modes of PostgreSQL mean what they mean to libpq, but every file is named by a setting: nothing is picked up from a
-home folder or from libpq's variables. What is set must have an effect: a file that the mode does not use stops the
-start, as one that cannot be read does, naming the setting. It opens no connection.
+home folder or from libpq's variables. (Of `allow` and `prefer`, which make sure of nothing, asyncpg takes care itself;
+there it does read PGSSLCERT and its like.) What is set must have an effect: a file that the mode does not use stops
+the start, as one that cannot be read does, naming the setting. It opens no connection.
 """
 
 import ssl

@@ -27,7 +27,7 @@ The control plane of Weir: provider settings, keys, prices and events. Names, ca
 
 * Everything but health and these pages needs the admin key in the header `X-API-KEY`.
 * Bodies are JSON whatever `Content-Type` says, at most 1 MiB. Names of members match in any case, unknown ones are
-  ignored, `null` is the same as absent.
+  ignored, `null` is the same as absent where the member does not say otherwise.
 * Success is 200. Times are Unix seconds unless the name says otherwise, money is USD as an exact decimal.
 * Every answer has the header `x-weir-request-id`; the request's log line has it too.
 """

@@ -47,13 +47,14 @@ def charge(
     """The charge for an attempt. `reported` is upstream's figure, `seen` the estimate in its place.
 
     Of several `tiers` that upstream may have served, the dearest is charged. What has no price, be it one unit among
-    priced tokens, makes the whole cost unknown.
+    priced tokens, makes the list cost unknown; what has one is charged all the same, or it would pass every budget.
     """
     usage = seen if reported is None else reported
     is_estimated = reported is None and usage != NO_USAGE
     if usage == NO_USAGE and units == NO_UNITS:
         return Charge(usage, False, 0, 0)
-    if price is None or not price.covers(usage, units):
+    is_covered = price is not None and price.covers(usage, units)
+    if price is None or not (is_covered or price.is_by_token):
         return Charge(usage, is_estimated, None, 0 if is_free_unpriced else None)
     nano = max([pricing.cost(usage, price, tier, units) for tier in tiers])
-    return Charge(usage, is_estimated, nano, nano)
+    return Charge(usage, is_estimated, nano if is_covered else None, nano)

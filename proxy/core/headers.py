@@ -199,7 +199,12 @@ def caller_headers(
     dialect: Dialect = "openai_api",
 ) -> RawHeaders:
     """The head of upstream's answer as the caller gets it."""
-    out = [(name.encode(), upstream[name].encode("latin-1")) for name in provider.returned if name in upstream]
+    out = [
+        (name.encode(), value.encode("latin-1"))
+        for name in provider.returned
+        # A control character in it would cost the caller the whole answer.
+        if (value := upstream.get(name)) is not None and value.isprintable()
+    ]
     out.extend(our_headers(request_id, origin))
     if rate is not None:
         out.extend(rate_headers.rate_headers(rate, dialect))

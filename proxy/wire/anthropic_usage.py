@@ -114,8 +114,6 @@ def _classes(counts: _Counts) -> tuple[TokenUsage | None, str]:
     if thinking > counts.output_tokens:
         return None, "usage is not to be trusted: a part of output_tokens is larger than the whole"
     five_minutes, hour = _written(counts)
-    if counts.cache_creation_input_tokens is not None and five_minutes + hour > counts.cache_creation_input_tokens:
-        return None, "usage is not to be trusted: a part of cache_creation_input_tokens is larger than the whole"
     return TokenUsage(
         input=counts.input_tokens,
         cached_input=counts.cache_read_input_tokens or 0,

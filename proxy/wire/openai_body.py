@@ -9,9 +9,9 @@ from proxy.wire.body import Member, Notes, once
 from proxy.wire.body_look import NUMBERED, BodyLook, shape
 
 CAPS = ("max_completion_tokens", "max_tokens")
-UNBOUNDING = ("web_search_options", "prediction")
-"""Their mere presence makes the cost unknowable from the bytes: upstream searches the web, or bills the rejected
-tokens of a prediction as output."""
+UNBOUNDING = ("web_search_options", "prediction", "chat_template")
+"""Their mere presence makes the cost unknowable from the bytes: upstream searches the web, bills the rejected tokens of
+a prediction as output, or makes of the messages what a template of the caller's says."""
 RARE = (*UNBOUNDING, "modalities")
 _ONCE = ("model", "stream", "n", "user", "service_tier", *CAPS, *RARE)
 

@@ -92,6 +92,8 @@ async def test_an_override_taken_away_leaves_the_catalogue(
     assert await remove(admin, "deepinfra", "meta-llama/Llama-3.3-70B-Instruct") == 200
     assert await remove(admin, "deepinfra", "meta-llama/Llama-3.3-70B-Instruct") == 404
     assert await remove(admin, "nobody", "x") == 404
+    assert await remove(admin, "deepinfra", "x\x00y") == 404
+    assert await remove(admin, "%00", "x") == 404
     [answer] = await find(admin, provider="deepinfra", model="meta-llama/Llama-3.3-70B-Instruct")
     assert answer["source"] == "catalogue"
     buried = await owner.fetchval("SELECT count(*) FROM tombstones WHERE kind = 'price' AND id LIKE 'deepinfra/%'")
@@ -156,6 +158,10 @@ async def test_dated_rows_are_kept_and_the_one_of_today_is_shown(admin: httpx2.A
         ({"model": "x "}, "model must be printable"),
         ({"model": "x\ny"}, "model must be printable"),
         ({"model": "x" * 501}, "model must be printable"),
+        # DELETE of these would take away the override of `a/b`
+        ({"model": "a//b"}, "model must have no empty or dot segment"),
+        ({"model": "a/./b"}, "model must have no empty or dot segment"),
+        ({"model": ".."}, "model must have no empty or dot segment"),
         ({"effectiveFrom": -1}, "effectiveFrom must be Unix seconds"),
         ({"effectiveFrom": 253_402_300_800}, "effectiveFrom must be Unix seconds"),
         ({"price": {}}, "price: Object missing required field `prices`"),
@@ -168,6 +174,7 @@ async def test_dated_rows_are_kept_and_the_one_of_today_is_shown(admin: httpx2.A
         ({"price": {**ENTRY, "max_output": 0}}, "price: max_output: must be at least 1"),
         ({"price": {**ENTRY, "maxOutput": 9}}, "unknown field `maxOutput`"),
         ({"price": {**ENTRY, "aliases": ["x"]}}, "price: aliases: an override prices one name"),
+        ({"price": {"prices": [{**ENTRY["prices"][0], "tiers": {str(n): {} for n in range(99)}}]}}, "prices[0].tiers"),
         ({"price": {"prices": [{"classes": {"input": "1" * 40_000, "output": "1"}}]}}, "price must have at most"),
         ({"price": {"prices": [{"classes": {"input": "1e99999999", "output": "1"}}]}}, "price: "),
     ],

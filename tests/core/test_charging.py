@@ -41,12 +41,15 @@ def test_what_is_billed_by_the_piece_is_charged_with_the_tokens() -> None:
     assert charge(SEARCHING, False, NO_USAGE, SEEN, ("",), UnitUsage()) == Charge(NO_USAGE, False, 0, 0)
 
 
-def test_one_piece_without_a_price_makes_the_whole_cost_unknown() -> None:
-    """Never 0 for the part that nobody knows."""
+def test_one_piece_without_a_price_makes_the_list_cost_unknown() -> None:
+    """Never 0 for the part that nobody knows; what has a price is charged, or it would pass every budget."""
     pages = UnitUsage(pages=1)
 
-    assert charge(SEARCHING, False, REPORTED, SEEN, ("",), pages) == Charge(REPORTED, False, None, None)
-    assert charge(SEARCHING, True, REPORTED, SEEN, ("",), pages) == Charge(REPORTED, False, None, 0)
+    known = charge(SEARCHING, False, REPORTED, SEEN, ("",)).charged_nano
+    assert known
+    for is_free_unpriced in (False, True):
+        charged = charge(SEARCHING, is_free_unpriced, REPORTED, SEEN, ("",), pages)
+        assert charged == Charge(REPORTED, False, None, known)
 
 
 def test_of_several_tiers_the_dearest_is_charged() -> None:

@@ -75,8 +75,9 @@ ROWS = (
     Row(OPENAI, "POST", "/v1/moderations", "free", "omni-moderation-latest", {"input": ASKED}),
     Row(OPENAI, "GET", "/v1/models", "free"),
     Row(OPENAI, "GET", "/v1/models/:model", "free"),
+    # Not `sized`: in the provider's own published sample the parts of what was written to the cache exceed their total.
     Row(ANTHROPIC, "POST", "/v1/messages", "usage", "claude-sonnet-5-5",
-        {"messages": MESSAGES, "max_tokens": 64}, True, True, True),
+        {"messages": MESSAGES, "max_tokens": 64}, streams=True, tells_early=True),
     Row(ANTHROPIC, "POST", "/v1/messages/count_tokens", "free", "claude-sonnet-5-5", {"messages": MESSAGES}),
     Row(ANTHROPIC, "POST", "/v1/complete", "estimate", "claude-2.1",
         {"prompt": f"\n\nHuman: {ASKED}\n\nAssistant:", "max_tokens_to_sample": 64}, streams=True),

@@ -332,3 +332,14 @@ async def test_no_secret_in_any_log(stack: Stack, key: str) -> None:
     for canary in (key, "sk-upstream-canary", "canary-of-the-prompt", stack.admin_key):
         assert canary not in written
     assert '"request_id"' in written
+
+
+async def test_a_broken_header_of_upstreams_costs_nobody_the_answer(
+    stack: Stack, upstream: FakeUpstream, key: str
+) -> None:
+    """A control character in it would end the caller's answer: it stays behind."""
+    head = b"HTTP/1.1 200 OK\r\nx-request-id: a\x01b\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
+    upstream.next(Script(raw=head + b"{}"))
+    status, headers, body = await stack.chat(key)
+    assert (status, body) == (200, b"{}")
+    assert "x-request-id" not in headers

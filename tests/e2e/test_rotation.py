@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.stack import Stack, chat_body
-from tests.fakes.upstream import FakeUpstream
+from tests.fakes.upstream import FakeUpstream, Script
 
 
 async def settings(stack: Stack, *credentials: str, **fields: Any) -> list[str]:
@@ -132,3 +132,42 @@ async def test_a_deadline_of_the_callers_is_for_all_attempts(stack: Stack, upstr
     assert code == 504
     assert asyncio.get_running_loop().time() - started < 10
     assert len(upstream.calls) == 2
+
+
+async def test_a_request_counts_once_however_many_settings_were_tried(stack: Stack, upstream: FakeUpstream) -> None:
+    """In the rollups, from which counters are rebuilt, as in Redis."""
+    key = await make_key(stack, await settings(stack, "script:ok?status=429", "sk-counted"))
+    assert (await stack.chat(key["key"]))[0] == 200
+    await stack.events(key["keyId"], 2)
+    rows = await stack.rows("SELECT sum(requests)::int AS requests FROM spend_hours WHERE key_id = $1", key["keyId"])
+    assert rows[0]["requests"] == 1
+
+
+async def test_a_setting_without_a_price_does_not_serve_a_budget(stack: Stack, upstream: FakeUpstream) -> None:
+    """Where another has one; where none has, the refusal says so."""
+    prices = {"promptCostPerModel": {"own-model": 0.001}, "completionCostPerModel": {"own-model": 0.002}}
+    [unpriced] = await settings(stack, "sk-unpriced")
+    [priced] = await settings(stack, "sk-priced", costMap=prices)
+    key = await make_key(stack, [unpriced, priced], rotationEnabled=True, costLimitInUsd=1)
+    for _ in range(8):
+        assert (await stack.chat(key["key"], chat_body(model="own-model")))[0] == 200
+    assert len(upstream.calls_with("sk-priced")) == 8
+    key = await make_key(stack, [unpriced], costLimitInUsd=1)
+    status, _, body = await stack.chat(key["key"], chat_body(model="own-model"))
+    assert (status, b"is not known" in body) == (400, True)
+
+
+async def test_a_caller_who_leaves_while_a_setting_refuses_has_no_second_attempt(
+    stack: Stack, upstream: FakeUpstream
+) -> None:
+    """Nobody would read it; the first attempt is then the final one."""
+    head = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\r\n{}"
+    upstream.next(Script(raw=(head, b"  "), interval=1.5))
+    key = await make_key(stack, await settings(stack, "sk-slow-to-refuse", "sk-never-asked"), costLimitInUsd=1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await stack.chat(key["key"], chat_body(stream=True))
+    events = await stack.events(key["keyId"], 1)
+    assert [event["is_final"] for event in events] == [True]
+    assert upstream.calls_with("sk-never-asked") == []
+    assert await stack.gauge("weir_holds") == 0

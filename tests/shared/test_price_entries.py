@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from proxy.core.pricing import cost
 from shared.catalog import Catalog
-from shared.price_entries import UNITS, ModelEntry, PriceRow, Unit, compile_entry, row_on
+from shared.price_entries import (
+    MOST_LONG,
+    MOST_ROWS,
+    MOST_TIERS,
+    UNITS,
+    LongPrompts,
+    ModelEntry,
+    PriceRow,
+    Unit,
+    compile_entry,
+    row_on,
+)
 from shared.prices import UNIT_PARTS
 from shared.usage import NO_USAGE, UNIT_CLASSES, UnitUsage
 
@@ -78,3 +89,34 @@ def test_the_row_of_a_day_is_the_price_of_its_every_moment(
     price, row = catalog.price("p", "m", int(moment.timestamp() * 1000)), row_on(rows, day)
 
     assert (price and price.rates().input) == (row and int(row.classes["input"]) * 1_000_000_000)
+
+
+def _entry(rows: int, long: int, tiers: int) -> ModelEntry:
+    names = {f"tier-{number}": CLASSES for number in range(tiers)}
+    above = tuple(LongPrompts(input_tokens=number + 1, classes=CLASSES, tiers=names) for number in range(long))
+    return ModelEntry(
+        prices=tuple(
+            PriceRow(classes=CLASSES, start=date(2026, 1, 1) + timedelta(days=day), tiers=names, above=above)
+            for day in range(rows)
+        )
+    )
+
+
+def test_an_entry_may_be_several_times_as_large_as_any_published_one() -> None:
+    rows = compile_entry("m", "v", _entry(MOST_ROWS, MOST_LONG, MOST_TIERS))
+
+    assert [len(price.bands) for _, price in rows] == [MOST_LONG + 1] * MOST_ROWS
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        (_entry(MOST_ROWS + 1, 0, 0), "prices: must hold at most"),
+        (_entry(1, MOST_LONG + 1, 0), r"prices\[0\].above: must hold at most"),
+        (_entry(1, 1, MOST_TIERS + 1), r"prices\[0\].tiers: must hold at most"),
+    ],
+)
+def test_an_entry_that_would_hold_the_proxys_loop_is_refused(entry: ModelEntry, field: str) -> None:
+    """Rows, lengths and tiers multiply: 9 kB of JSON with 100 lengths and 300 tiers took over a second."""
+    with pytest.raises(ValueError, match=field):
+        compile_entry("m", "v", entry)

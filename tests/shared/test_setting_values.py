@@ -83,3 +83,19 @@ def test_what_may_carry_a_password_is_named_and_not_shown(name: str, text: str) 
         load({name: text}, Path("/nowhere"))
     assert str(caught.value).startswith(f"{name}: must ")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["POSTGRESQL_READ_TIME_OUT", "POSTGRESQL_WRITE_TIME_OUT"])
+@pytest.mark.parametrize("text", ["0", "999us", "0.1ms", "24d1s", "1000h"])
+def test_what_postgresql_would_not_take_for_a_time_limit_stops_the_start(name: str, text: str) -> None:
+    """It refuses what exceeds 31 bits of milliseconds at every connection, and takes what rounds to 0 for no limit."""
+    with pytest.raises(SettingsError, match=f"^{name}: '{text}' must be from 1ms to 24d$"):
+        load({name: text}, Path("/nowhere"))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1ms", 0.001), ("24d", 2_073_600.0)])
+def test_a_time_limit_that_postgresql_takes_is_taken(text: str, seconds: float) -> None:
+    """In milliseconds it is neither 0 nor more than 31 bits hold."""
+    read = load({"POSTGRESQL_READ_TIME_OUT": text}, Path("/nowhere")).postgresql_read_time_out
+    assert read == seconds
+    assert 1 <= int(read * 1000) < 2**31

@@ -42,7 +42,7 @@ LEFT JOIN LATERAL (
     FROM spend_hours AS s WHERE s.key_id = asked.key_id AND s.hour >= next.hour
 ) AS whole ON true
 LEFT JOIN LATERAL (
-    SELECT count(*) AS requests, sum(c.charged_cost_nano)::bigint AS nano
+    SELECT count(*) FILTER (WHERE c.is_final) AS requests, sum(c.charged_cost_nano)::bigint AS nano
     FROM proxy_charges AS c
     WHERE c.key_id = asked.key_id AND c.admitted_at >= since AND c.admitted_at < next.hour
 ) AS part ON true
