@@ -78,7 +78,8 @@ def redis_tls(settings: Settings) -> ssl.SSLContext | None:
 
 
 def _context(files: _Files, check: Check) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # TLS 1.2 or newer
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves it to the system's OpenSSL
     context.check_hostname = check == "full"
     context.verify_mode = ssl.CERT_NONE if check == "none" else ssl.CERT_REQUIRED
     if check != "none" and files.root_cert == SYSTEM:

@@ -28,6 +28,8 @@ _PR_SET_PDEATHSIG = 1
 BACKPRESSURE = 65_536
 BACKLOG = 4_096
 HEADER_SECONDS = 15
+# Beyond this granian itself answers 431, without a body. What is refused in the caller's dialect begins far below.
+HEADER_BYTES = 262_144
 DRAIN_MARK = "draining"
 MOST_DEATHS, DEATHS_SECONDS = 20, 60.0
 
@@ -102,7 +104,7 @@ def make_supervisor(
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000, max_buffer_size=65_536),
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000, max_buffer_size=HEADER_BYTES),
         websockets=False,
         workers=workers,
         backlog=BACKLOG,

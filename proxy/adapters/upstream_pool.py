@@ -116,6 +116,7 @@ def headers_of(raw: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
 def make_ssl_context() -> ssl.SSLContext:
     """Verifies the chain against the system's authorities, and the host name. Made once: it costs milliseconds."""
     context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves it to the system's OpenSSL
     context.set_alpn_protocols(("http/1.1",))
     return context
 

@@ -28,6 +28,7 @@ _CREDENTIALS = (b"x-api-key", b"api-key")
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _CHARSET = re.compile(rb";\s*charset\s*=\s*([^;]*)", re.IGNORECASE)
 _UTF_8 = frozenset({b"utf-8", b"utf8"})
+LARGEST_HEADERS = 65_536
 _LONGEST_SHOWN_NAME = 64
 _LONGEST_TIMEOUT_SECONDS = 86_400.0
 
@@ -71,16 +72,19 @@ class RequestHeaders(msgspec.Struct, frozen=True, gc=False):
 def read_headers(raw: RawHeaders) -> RequestHeaders:
     """Index and check the caller's headers.
 
-    Raises Refusal: bad_request (not exactly one Host, RFC 9112 §3.2), loop_detected, encoding_unsupported,
+    Raises Refusal: headers_too_large, bad_request (not exactly one Host, RFC 9112 §3.2), loop_detected, encoding_unsupported,
     invalid_timeout (contract §4.4, step 2).
     """
     values: dict[bytes, bytes] = {}
-    hosts = 0
+    hosts = size = 0
     for name, value in raw:
+        size += len(name) + len(value)
         if name == b"host":
             hosts += 1
         if name not in values:
             values[name] = value
+    if size > LARGEST_HEADERS:
+        raise Refusal("headers_too_large", f"request headers are larger than {LARGEST_HEADERS} bytes")
     if hosts != 1:
         raise Refusal("bad_request", "a request must have exactly one Host header")
     if HOP in values:

@@ -80,7 +80,8 @@ def test_a_bad_row_is_told_and_leaves_the_last_good_one(is_full: bool) -> None:
     former, _ = grow(Overrides(), record(3))
     view, told = grow(former, record(entry=BAD), is_full=is_full)
 
-    assert told == ["prices: must hold at least one row"]
+    assert len(told) == 1
+    assert told[0].startswith("prices: must hold at least one row")
     assert dollars(view) == 3
 
 

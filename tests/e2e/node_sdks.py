@@ -25,7 +25,10 @@ OLDEST = 22
 """As the packages' own `engines` say."""
 INSTALL_SECONDS = 300
 _SDKS_OWN = ("OPENAI_", "ANTHROPIC_")
-_OFFLINE = re.compile(r"\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH)\b")
+_OFFLINE = re.compile(
+    r"\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|SELF_SIGNED_CERT_IN_CHAIN"
+    r"|UNABLE_TO_GET_ISSUER_CERT_LOCALLY|UNABLE_TO_VERIFY_LEAF_SIGNATURE)\b"
+)
 
 
 class Node(NamedTuple):
@@ -37,6 +40,8 @@ class Node(NamedTuple):
     def environ(self) -> dict[str, str]:
         """The developer's own environment (proxies, certificates, npm's settings), with this node before any other."""
         found = {name: text for name, text in clean_environ().items() if not name.startswith(_SDKS_OWN)}
+        if authorities := os.environ.get("SSL_CERT_FILE"):
+            found.setdefault("NODE_EXTRA_CA_CERTS", authorities)  # node reads neither this name nor the system's store
         return {**found, "PATH": f"{self.node.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 

@@ -343,3 +343,15 @@ async def test_a_broken_header_of_upstreams_costs_nobody_the_answer(
     status, headers, body = await stack.chat(key)
     assert (status, body) == (200, b"{}")
     assert "x-request-id" not in headers
+
+
+@pytest.mark.parametrize("path", [CHAT, "/api/providers/anthropic/v1/messages"])
+async def test_large_headers_are_refused_in_the_dialect(stack: Stack, path: str) -> None:
+    """With an id to ask about; 60,000 bytes are not large."""
+    for size, expected in ((60_000, 401), (100_000, 431), (200_000, 431)):
+        headers = {"x-api-key": "sk-nobody-knows-this-key", "x-metadata": "x" * size}
+        async with stack.http.post(stack.proxy_url + path, json={}, headers=headers) as answer:
+            told = await answer.json()
+            assert answer.status == expected, told
+            assert answer.headers["x-weir-request-id"]
+            assert (told.get("type") == "error") is ("anthropic" in path)
