@@ -72,8 +72,8 @@ class RequestHeaders(msgspec.Struct, frozen=True, gc=False):
 def read_headers(raw: RawHeaders) -> RequestHeaders:
     """Index and check the caller's headers.
 
-    Raises Refusal: headers_too_large, bad_request (not exactly one Host, RFC 9112 §3.2), loop_detected, encoding_unsupported,
-    invalid_timeout (contract §4.4, step 2).
+    Raises Refusal: headers_too_large, bad_request (not exactly one Host, RFC 9112 §3.2), loop_detected,
+    encoding_unsupported, invalid_timeout (contract §4.4, step 2).
     """
     values: dict[bytes, bytes] = {}
     hosts = size = 0

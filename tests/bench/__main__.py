@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.bench import programs
 from tests.bench.load import PLAIN, STREAMED, Target, hold_streams, saturate, steady
-from tests.bench.programs import PROXY_CORE, Program, cpu_seconds, find, pin, rss_bytes
+from tests.bench.programs import LOAD_CORE, PROXY_CORE, Program, cpu_seconds, find, pin, rss_bytes
 from tests.e2e.stack import CHAT, Stack
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.servers import PostgresServer, ValkeyServer
@@ -148,6 +148,7 @@ def bench(folder: Path, rounds: int, seconds: float, has_bar: bool) -> int:
         for server in (postgres, valkey):
             server.start()
             running.append(server)
+            pin(server.child.pid, LOAD_CORE)  # the proxy has its core to itself, as the others do
         upstream = programs.start_upstream(folder)
         running.append(upstream)
         nginx = programs.start_nginx_proxy(folder, upstream.port)
@@ -181,6 +182,7 @@ def compare(
     upstream, nginx, baseline = others
     weir = stack.processes["proxy"].pid
     pin(weir, PROXY_CORE)
+    pin(stack.processes["admin"].pid, LOAD_CORE)
     path, sse = "/v1/chat/completions", "/sse/v1/chat/completions"
     subjects = [
         Subject("direct", upstream.port, path, sse, None),
