@@ -1,8 +1,9 @@
 """`python -m deploy.catalog SOURCE`: renew shared/model_catalog.json from litellm's wheel or JSON file.
 
 `pip download --no-deps litellm==<version>` fetches the wheel. Prices that changed are entered from `--day` on. With
-`--history genai-prices` that package tells since when, and what is announced; `--check genai-prices` prints every
-price on which the two differ.
+`--history genai-prices` that package tells since when, what is announced, and the models that it alone lists, which
+the file's `source` names. What stays out is printed with the reason; with `--check genai-prices` also every price on
+which the two differ.
 """
 
 import argparse
@@ -13,9 +14,10 @@ from pathlib import Path
 from deploy.catalog.check import disagreements
 from deploy.catalog.genai import GenaiPrices
 from deploy.catalog.history import with_history
-from deploy.catalog.litellm import read_models, read_source
+from deploy.catalog.litellm import read_left_out, read_models, read_source
 from deploy.catalog.merge import merge
 from deploy.catalog.render import content_hash, render
+from deploy.catalog.second import only_theirs
 from shared.catalog import SHIPPED, load_catalog, read_entries
 
 
@@ -30,10 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     content, label = read_source(options.source)
-    sources, fresh = {"prices": label}, read_models(content)
+    sources, fresh, left_out = {"prices": label}, read_models(content), read_left_out(content)
     if options.history:
         other = GenaiPrices()
+        theirs, reasons = only_theirs(fresh, other, options.day)
+        for reason, names in reasons.items():
+            left_out.setdefault(reason, []).extend(names)
+        fresh = {provider: {**models, **theirs.get(provider, {})} for provider, models in fresh.items()}
         sources["history"], fresh = other.label, with_history(fresh, other, options.day)
+        sources |= {f"{other.label} alone, {provider}": " ".join(sorted(theirs[provider])) for provider in theirs}
     version, known = read_entries(options.out) if options.out.exists() else ("", {})
     models = merge(known, fresh, options.day)
     digest = content_hash(models)
@@ -46,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     for provider, entries in models.items():
         gone = len(entries.keys() - fresh.get(provider, {}).keys())
         say(f"{provider}: {len(entries)} models, {gone} of them no longer in the source\n")
+    for reason, names in sorted(left_out.items()):
+        say(f"left out, {reason}: {', '.join(sorted(set(names)))}\n")
     say(f"{options.out}: version {version}\n")
     if options.check:
         found = list(disagreements(models, GenaiPrices(), options.day))

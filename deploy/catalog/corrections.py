@@ -54,7 +54,21 @@ _FABLE_5_2: dict[str, Any] = {
     "max_output_tokens": 128_000,
     "supports_reasoning": True,
 }
-ADDITIONS: dict[str, dict[str, Any]] = {"claude-fable-5-2": _FABLE_5_2, "claude-mythos-5-2": _FABLE_5_2}
+# Retired before either source began; the price is BricksLLM's table's (0.8 and 2.4 per million).
+_INSTANT: dict[str, Any] = {
+    "litellm_provider": "anthropic",
+    "mode": "chat",
+    "input_cost_per_token": Decimal("0.0000008"),
+    "output_cost_per_token": Decimal("0.0000024"),
+    "search_context_cost_per_query": None,
+    "max_input_tokens": 100_000,
+}
+ADDITIONS: dict[str, dict[str, Any]] = {
+    "claude-fable-5-2": _FABLE_5_2,
+    "claude-mythos-5-2": _FABLE_5_2,
+    "claude-instant-1": _INSTANT,
+    "claude-instant-1.2": _INSTANT,
+}
 
 # What a provider's page says of all its models, where the file does not say it of one.
 DEFAULTS: dict[str, dict[str, Any]] = {"anthropic": {"search_context_cost_per_query": {"any": Decimal("0.01")}}}

@@ -55,6 +55,16 @@ class GenaiPrices:
         version: str = importlib.import_module("importlib.metadata").version("genai-prices")
         self.label = f"genai-prices {version}"
 
+    def models(self, provider: str) -> list[Any]:
+        """All that they know of a provider."""
+        theirs = self._providers.get(THEIR_PROVIDERS.get(provider, ""))
+        return list(theirs.models) if theirs is not None else []
+
+    @staticmethod
+    def moment(day: date) -> datetime:
+        """What they ask prices by."""
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
     def find(self, provider: str, model: str) -> Any | None:
         """Their entry of a model, by their own rules of which names it has. None: not known."""
         theirs = self._providers.get(THEIR_PROVIDERS.get(provider, ""))
@@ -66,7 +76,7 @@ class GenaiPrices:
 def facts_on(model: Any, day: date) -> Facts:
     """All prices of a day. A tier that they do not list for a model would show its standard prices: it is left out."""
     facts: Facts = {}
-    moment = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    moment = GenaiPrices.moment(day)
     _add(facts, "default", model.get_prices(moment).__dict__)
     for variant in model.price_variants or ():
         if variant.constraint is not None and not variant.constraint.active(moment):

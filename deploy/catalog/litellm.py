@@ -1,13 +1,13 @@
 """Reads litellm's price file (MIT) into entries of our catalogue, by provider.
 
 The file names a price `<what>_cost_per_<unit>[_above_<n>k_tokens][_<tier>]`, in USD. Taken are models that answer
-chats, completions, responses, embeddings and moderations, and speech both ways. Left out: what nothing of ours counts
-(image and video tokens, storage, sessions, capacity by the hour).
+chats, completions, responses, embeddings and moderations, speech both ways and live, that make images and read
+pages. What stays out, and why, is in `left_out.py`.
 """
 
 import re
 import zipfile
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from deploy.catalog.corrections import ADDITIONS, CORRECTIONS, DEFAULTS, FREE
+from deploy.catalog.left_out import IMAGE_MODES, ROWS, UNPRICED, why_not
 from deploy.catalog.multipliers import multiplied_tiers
 from deploy.catalog.regions import with_regional_prices
 from shared.catalog import Entries
@@ -22,7 +23,8 @@ from shared.price_entries import Amounts, LongPrompts, ModelEntry, PriceRow, Tok
 
 IN_WHEEL = "litellm/model_prices_and_context_window_backup.json"
 SPEECH_MODES = frozenset({"audio_transcription", "audio_speech"})
-MODES = frozenset({"chat", "responses", "completion", "embedding", "moderation"}) | SPEECH_MODES
+PIECE_MODES = IMAGE_MODES | {"ocr", "realtime"}
+MODES = frozenset({"chat", "responses", "completion", "embedding", "moderation"}) | SPEECH_MODES | PIECE_MODES
 NO_OUTPUT_MODES = frozenset({"embedding", "moderation"})
 TIERS = {"flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "batch": "batches"}
 """Our name of a tier -> how the file's fields end."""
@@ -101,22 +103,36 @@ def read_source(path: Path) -> tuple[bytes, str]:
 
 def read_models(content: bytes) -> Entries:
     """Entries by provider and model. A model whose price the file does not tell is left out: unknown, not free."""
-    listed = {**ADDITIONS, **_decoder.decode(content)}
     found: Entries = {}
-    for theirs, source in SOURCES.items():
-        for full_name, facts in listed.items():
-            if facts.get("litellm_provider") != theirs or facts.get("mode") not in MODES:
-                continue
-            name = _name(full_name, source)
-            if _NOT_A_NAME.search(f"{source.provider}/{name}"):
-                continue
-            corrected = CORRECTIONS.get((source.provider, name), {})
-            row = _row(source.provider, name, {**DEFAULTS.get(source.provider, {}), **facts, **corrected})
-            if row is not None:
-                found.setdefault(source.provider, {}).setdefault(name, row)
+    for provider, name, facts in _listed(content):
+        row = None if _NOT_A_NAME.search(f"{provider}/{name}") else _row(provider, name, facts)
+        if row is not None:
+            found.setdefault(provider, {}).setdefault(name, row)
     if "bedrock" in found:
         found["bedrock"] = with_regional_prices(found["bedrock"])
     return found
+
+
+def read_left_out(content: bytes) -> dict[str, list[str]]:
+    """The models of our providers that `read_models` does not give, as `<provider>/<model>`, by the reason."""
+    found, reasons = read_models(content), dict[str, list[str]]()
+    for provider, name, facts in _listed(content):
+        if name not in found.get(provider, {}):
+            full = f"{provider}/{name}"
+            own = why_not(ROWS, full, facts) if facts.get("mode") in PIECE_MODES else ""
+            reasons.setdefault(own or why_not(UNPRICED, full, facts), []).append(full)
+    return reasons
+
+
+def _listed(content: bytes) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(provider, model, what is said of it) of every row of our providers, corrected; the earlier source first."""
+    listed = {**ADDITIONS, **_decoder.decode(content)}
+    for theirs, source in SOURCES.items():
+        for full_name, facts in listed.items():
+            if facts.get("litellm_provider") == theirs:
+                name = _name(full_name, source)
+                corrected = CORRECTIONS.get((source.provider, name), {})
+                yield source.provider, name, {**DEFAULTS.get(source.provider, {}), **facts, **corrected}
 
 
 def _name(full_name: str, source: Source) -> str:
@@ -127,6 +143,9 @@ def _name(full_name: str, source: Source) -> str:
 
 
 def _row(provider: str, name: str, facts: dict[str, Any]) -> ModelEntry | None:
+    mode = facts.get("mode")
+    if mode not in MODES or (mode in PIECE_MODES and why_not(ROWS, f"{provider}/{name}", facts)):
+        return None
     classes = _classes(provider, name, facts)
     by_token = bool(classes)
     units = _units(provider, name, facts, by_token=by_token)
@@ -205,6 +224,8 @@ def _units(provider: str, name: str, facts: dict[str, Any], *, by_token: bool) -
         if not by_token and facts.get("input_cost_per_character"):
             found["input_character"] = plain(Decimal(facts["input_cost_per_character"]))
         return found
+    if facts["mode"] in PIECE_MODES and not by_token:
+        return _pieces(facts)
     if facts["mode"] == "embedding":
         found.update({unit: plain(Decimal(facts[field])) for field, unit in UNIT_FIELDS.items() if facts.get(field)})
         found.update({unit: by_the_hour(facts[field]) for field, unit in HOUR_FIELDS.items() if facts.get(field)})
@@ -215,13 +236,23 @@ def _units(provider: str, name: str, facts: dict[str, Any], *, by_token: bool) -
     return found
 
 
+def _pieces(facts: dict[str, Any]) -> UnitAmounts:
+    """Of models that are billed by nothing else. The file calls an image's price that of one read, or of one made."""
+    if facts["mode"] in IMAGE_MODES:
+        image = facts.get("output_cost_per_image") or facts.get("input_cost_per_image")
+        return {"output_image": plain(Decimal(image))} if image else {}
+    if facts["mode"] == "ocr":
+        return {"page": plain(Decimal(facts["ocr_cost_per_page"]))} if facts.get("ocr_cost_per_page") else {}
+    return {"input_audio_hour": by_the_hour(facts[TRANSCRIBED])} if facts.get(TRANSCRIBED) else {}
+
+
 def _dearest_search(search: dict[str, Any]) -> Decimal:
     return plain(max(Decimal(str(usd)) for usd in search.values()))
 
 
 def _per_call(name: str, facts: dict[str, Any]) -> Decimal | None:
     """The search models look something up on every call, and each look-up has a price."""
-    if "-search-" not in name:
+    if "-search-" not in name or facts["mode"] in IMAGE_MODES:
         return None
     return _dearest_search(facts["search_context_cost_per_query"])
 

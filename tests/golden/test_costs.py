@@ -163,6 +163,11 @@ TABLE = (
            tier(), "410 x 3.3 + 585 x 16.5"),
     Golden("anywhere", "bedrock", "global.anthropic.claude-sonnet-4-5-20250929-v1:0", "anthropic_messages",
            tier(), "410 x 3 + 585 x 15"),
+    # Anthropic's pages of models that have retired since: the same sample at $3 and $15, $3.75 for what was written
+    Golden("Claude 3.7, cache write", "anthropic", "claude-3-7-sonnet-20250219", "anthropic_messages",
+           WRITTEN, "21 x 3 + 188_086 x 3.75 + 393 x 15"),
+    Golden("Claude 3", "anthropic", "claude-3-haiku-20240307", "anthropic_messages", tier(), "410 x 0.25 + 585 x 1.25"),
+    Golden("an alias of Opus 4", "anthropic", "claude-opus-4-0", "anthropic_messages", tier(), "410 x 15 + 585 x 75"),
     # xAI, guide to prompt caching
     Golden("cached", "xai", "grok-4.7", "openai_chat", chat(125, 48, 98), "27 x 2 + 98 x 0.5 + 48 x 6"),
     Golden("exactly 200,000 is long", "xai", "grok-4.7", "openai_chat", chat(200_000, 48), "200_000 x 4 + 48 x 12"),
@@ -206,6 +211,14 @@ def test_published_usage_costs_what_the_price_list_makes_of_it(shipped: Catalog,
         ("groq", "whisper-large-v3", TokenUsage(), UnitUsage(input_audio_ms=10_000), 308_333),
         # tts-1: $15 per million characters
         ("openai", "tts-1", TokenUsage(), UnitUsage(input_characters=46), 690_000),
+        # Black Forest Labs on Azure: 3 images at $0.04
+        ("azure", "FLUX-1.1-pro", TokenUsage(), UnitUsage(output_images=3), 3 * 40_000_000),
+        # xAI: 2 images at $0.02
+        ("xai", "grok-imagine-image", TokenUsage(), UnitUsage(output_images=2), 2 * 20_000_000),
+        # Mistral: 29 pages at $4 a thousand
+        ("mistral", "mistral-ocr-latest", TokenUsage(), UnitUsage(pages=29), 29 * 4_000_000),
+        # OpenAI: half a minute at $0.034 a minute
+        ("openai", "gpt-realtime-translate", TokenUsage(), UnitUsage(input_audio_ms=30_000), 17_000_000),
         # Google's guide to thinking: 34 in, 418 written and 438 thought; one search besides
         (
             "google", "gemini-3-flash-preview", TokenUsage(input=34, output=418, reasoning=438), UnitUsage(searches=1),

@@ -187,7 +187,8 @@ def test_the_shipped_version_names_exactly_this_content() -> None:
     version, entries = read_entries(SHIPPED)
 
     assert version.endswith(f".{content_hash(entries)}")
-    sources = {"prices": "litellm 1.109.1", "history": "genai-prices 0.2.3"}
+    sources = msgspec.json.decode(SHIPPED.read_bytes())["source"]
+    assert (sources["prices"], sources["history"]) == ("litellm 1.109.1", "genai-prices 0.2.3")
     assert SHIPPED.read_text() == render(version, sources, entries)
 
 

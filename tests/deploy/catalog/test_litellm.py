@@ -57,6 +57,8 @@ def test_every_provider_has_its_models_under_their_own_names() -> None:
         "anthropic": [
             "claude-fable-5-2",
             "claude-haiku-5-5",
+            "claude-instant-1",
+            "claude-instant-1.2",
             "claude-mythos-5-2",
             "claude-opus-5-5",
             "claude-sonnet-4-5",
