@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 import pytest
 
+from tests import ports
 from tests.servers import Database, clean_environ
 
 PATIENCE_SECONDS = 60
@@ -21,9 +22,7 @@ PATIENCE_SECONDS = 60
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return ports.free_port()
 
 
 def parent_and_state(pid: int) -> tuple[int, str]:

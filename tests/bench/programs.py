@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 LOAD_CORE, PROXY_CORE = 0, 1
 TICK = os.sysconf("SC_CLK_TCK")
@@ -45,13 +47,6 @@ def stream_answer() -> bytes:
     frames += [delta(content=" word") for _ in range(EVENTS - 3)]
     frames.append(frame(choices=[], usage={"prompt_tokens": 20, "completion_tokens": 50, "total_tokens": 70}))
     return b"".join(frames) + b"data: [DONE]\n\n"
-
-
-def free_port() -> int:
-    """A port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def find(program: str) -> str | None:

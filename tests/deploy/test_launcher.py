@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.processes import living_under, within
+from tests.ports import free_port
 from tests.servers import clean_environ
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ class Launcher:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        environ = clean_environ() | dict.fromkeys(PORT_NAMES, "0") | settings
+        environ = clean_environ() | {name: str(free_port()) for name in PORT_NAMES} | settings
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deploy.local"],
             cwd=folder,

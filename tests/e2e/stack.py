@@ -7,7 +7,6 @@ import asyncio
 import os
 import secrets
 import signal
-import socket
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -17,18 +16,12 @@ import aiohttp
 import asyncpg
 
 from shared.secrets import new_master_key
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CHAT = "/api/providers/openai/v1/chat/completions"
 MODELS = "/api/providers/openai/v1/models"
 START_SECONDS = 30
-
-
-def free_port() -> int:
-    """A port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Stack:

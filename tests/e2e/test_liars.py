@@ -9,8 +9,9 @@ import time
 import msgspec
 import pytest
 
-from tests.e2e.stack import CHAT, Stack, chat_body, free_port
+from tests.e2e.stack import CHAT, Stack, chat_body
 from tests.fakes.upstream import FakeUpstream, Script
+from tests.ports import free_port
 
 
 async def leave_after(stack: Stack, key: str, body: dict[str, object], seconds: float) -> None:

@@ -72,9 +72,15 @@ async def test_a_revoked_key_is_refused_everywhere_within_two_seconds(stack: Sta
     statuses = [await fresh() for _ in range(120)]
     assert set(statuses) == {401}
 
-    rows = await stack.events(key["keyId"], 10)
-    refused = [row for row in rows if row["error_kind"] == "key_revoked"]
-    assert len({row["worker"] for row in refused}) == WORKERS
+    async def workers() -> set[str]:
+        rows = await stack.events(key["keyId"], 10)
+        return {row["worker"] for row in rows if row["error_kind"] == "key_revoked"}
+
+    # One after the other, the kernel may give them all to the worker that was idle last.
+    deadline = asyncio.get_running_loop().time() + 20
+    while len(await workers()) < WORKERS:
+        assert asyncio.get_running_loop().time() < deadline
+        assert set(await asyncio.gather(*(fresh() for _ in range(60)))) == {401}
 
 
 async def test_a_revocation_overtaken_by_a_later_transaction_is_not_missed(stack: Stack) -> None:

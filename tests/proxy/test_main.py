@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.e2e.stack import free_port
+from tests.ports import free_port
 from tests.servers import MASTER_KEY, clean_environ
 
 PATIENCE_SECONDS = 60
