@@ -6,7 +6,7 @@ import msgspec
 
 from admin.errors import Problem, invalid
 from admin.prices.schemas import PricePut
-from shared.price_entries import ModelEntry, entry_decoder
+from shared.price_entries import ModelEntry, entry_decoder, held_fields
 from shared.price_overrides import LONGEST_ENTRY, check_override
 
 INVALID = "price validation failed"
@@ -49,4 +49,6 @@ def entry_of(body: PricePut) -> ModelEntry:
         check_override(body.model, entry)
     except (msgspec.DecodeError, ValueError) as error:
         raise _refuse(f"price: {error}") from None
+    if held := next(held_fields(entry), ""):  # it would be believed to count
+        raise _refuse(f"price: {held}: is not counted yet, and would make the cost of every call unknown")
     return entry

@@ -10,7 +10,7 @@ from functools import lru_cache
 from html import escape
 
 from shared.catalog import SHIPPED, ModelEntry, PriceRow, read_entries
-from shared.price_entries import Amounts, row_on
+from shared.price_entries import HELD_CLASSES, Amounts, held_classes, row_on
 from shared.usage import TOKEN_CLASSES
 
 PAGE_TYPE = "text/html"
@@ -61,7 +61,8 @@ def _page_of(day: date) -> bytes:
         f"<style>{_STYLE}</style></head><body><h1>Prices</h1>"
         f"<p>Version <b>{escape(version)}</b>, as of {day} UTC. USD per million tokens; what is billed by the piece is "
         "in the last column, USD for one. A class without a price costs what it falls back to: cached and written "
-        "input what input costs, reasoning what output costs. Prices of your own (a setting's costMap, overrides, "
+        "input what input costs, reasoning what output costs. What is <i>not counted yet</i> makes the cost of the "
+        "model's calls unknown. Prices of your own (a setting's costMap, overrides, "
         "WEIR_MODEL_CATALOG) are not on this page: <code>GET /api/prices</code> tells them.</p>"
         f"<nav>{links}</nav>{tables}</body></html>\n"
     ).encode()
@@ -82,12 +83,12 @@ def _rows(name: str, entry: ModelEntry, day: date) -> Iterator[str]:
         return
     yield _row(name, "standard", row.classes, _besides(row, entry, day))
     for tier, amounts in row.tiers.items():
-        yield _row("", tier, amounts)
+        yield _row("", tier, amounts, _held(amounts))
     for long in row.above:
         label = f"prompts over {long.input_tokens:,}"
-        yield _row("", label, long.classes)
+        yield _row("", label, long.classes, _held(long.classes))
         for tier, amounts in long.tiers.items():
-            yield _row("", f"{label}, {tier}", amounts)
+            yield _row("", f"{label}, {tier}", amounts, _held(amounts))
 
 
 def _row(name: str, tier: str, amounts: Amounts, besides: str = "") -> str:
@@ -97,11 +98,21 @@ def _row(name: str, tier: str, amounts: Amounts, besides: str = "") -> str:
 
 
 def _besides(row: PriceRow, entry: ModelEntry, day: date) -> str:
-    parts = [f"{unit.replace('_', ' ')} {_usd(usd)}" for unit, usd in row.units.items()]
+    parts = [_held(row.classes)] if _held(row.classes) else []
+    parts += [f"{unit.replace('_', ' ')} {_usd(usd)}" for unit, usd in row.units.items()]
+    for unit, sizes in row.sizes.items():
+        parts += [f"{unit.replace('_', ' ')} {size} {_usd(usd)}" for size, usd in sizes.items()]
+    if row.sizes or any(held_classes(row)):
+        parts.append("not counted yet")
     if row.call is not None:
         parts.append(f"each call {_usd(row.call)}")
     parts += [f"changes on {later.start}" for later in entry.prices if later.start is not None and later.start > day]
     return ", ".join(parts)
+
+
+def _held(amounts: Amounts) -> str:
+    """Classes without a column of their own."""
+    return ", ".join(f"{name.replace('_', ' ')} {_usd(amounts[name])}" for name in HELD_CLASSES if name in amounts)
 
 
 def _usd(amount: Decimal | None) -> str:

@@ -13,6 +13,8 @@ _LARGE_4 = {
     "cache_read_input_token_cost": Decimal("0.00000007"),
     "output_cost_per_token": Decimal("0.0000021"),
 }
+# What these see has a price on the page; the file has it of one of them.
+_NATIVE_AUDIO = {"input_cost_per_image_token": Decimal("0.000003")}
 
 CORRECTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("openai", "gpt-4"): _GPT_4,
@@ -30,6 +32,10 @@ CORRECTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("azure", "gpt-4o-mini-tts"): _SPOKEN,
     ("mistral", "mistral-large-4"): _LARGE_4,
     ("mistral", "mistral-large-4-0"): _LARGE_4,
+    ("google", "gemini-live-2.5-flash-preview-native-audio-09-2025"): _NATIVE_AUDIO,
+    ("google", "gemini-2.5-flash-native-audio-latest"): _NATIVE_AUDIO,
+    ("google", "gemini-2.5-flash-native-audio-preview-09-2025"): _NATIVE_AUDIO,
+    ("google", "gemini-2.5-flash-native-audio-preview-12-2025"): _NATIVE_AUDIO,
     # Azure's page prices a thousand tokens; the file takes it for one.
     ("azure", "jais-30b-chat"): {
         "input_cost_per_token": Decimal("0.0000032"),
@@ -63,7 +69,11 @@ _INSTANT: dict[str, Any] = {
     "search_context_cost_per_query": None,
     "max_input_tokens": 100_000,
 }
+# Their prices are in `sizes.py`.
+_IMAGES: dict[str, Any] = {"litellm_provider": "openai", "mode": "image_generation"}
 ADDITIONS: dict[str, dict[str, Any]] = {
+    "dall-e-2": _IMAGES,
+    "dall-e-3": _IMAGES,
     "claude-fable-5-2": _FABLE_5_2,
     "claude-mythos-5-2": _FABLE_5_2,
     "claude-instant-1": _INSTANT,

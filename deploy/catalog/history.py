@@ -13,7 +13,7 @@ import msgspec
 from deploy.catalog.check import our_facts
 from deploy.catalog.genai import Facts, GenaiPrices, days_of_change, facts_on
 from shared.catalog import Entries
-from shared.price_entries import Amounts, LongPrompts, ModelEntry, PriceRow, TokenClass
+from shared.price_entries import Amounts, LongPrompts, ModelEntry, PriceRow, TokenClass, held_classes
 
 STANDARD = "default"
 
@@ -29,8 +29,8 @@ def with_history(entries: Entries, other: GenaiPrices, day: date) -> Entries:
 def _with_history(provider: str, name: str, entry: ModelEntry, other: GenaiPrices, day: date) -> ModelEntry:
     model = other.find(provider, name)
     [present] = entry.prices
-    if model is None or not present.classes:
-        return entry
+    if model is None or not present.classes or any(held_classes(present)):
+        return entry  # their former rows would tell of some tokens only
     theirs = facts_on(model, day)
     if not _agree(_standard(our_facts(present)), _standard(theirs)):
         return entry

@@ -10,18 +10,15 @@ from typing import Any, NamedTuple
 IMAGE_MODES = frozenset({"image_generation", "image_edit"})
 TOKENS = ("input_cost_per_token", "output_cost_per_token")
 NOT_READ = "no unit of ours counts what it is billed by"
-ONE_SIZE = "the file's name for one size of a model"
+ONE_SIZE = "the file's name for what the tokens of one size come to"
 VIDEO = "billed by the second of video that is made"
 UNKNOWN = "0 or nothing is listed: unknown, not free"
-IMAGE_TOKENS = "tokens of images have a price of their own, and no class here"
-CACHED_AUDIO = "cached audio does not cost what cached text does: there is one class for both"
+VIDEO_TOKENS = "tokens of video have a price of their own, and no class here"
 
 # A file's own name for one size and quality, `<quality>/1024-x-1024/<model>`; callers and providers name the model.
 _SIZED = re.compile(r"(^|/)\w+-x-\w+/")
-# Prices by size and quality, of which the file lists one.
-_BY_SIZE = re.compile(
-    r"^bedrock/(us\.)?amazon\.(titan-image|nova-canvas)|^azure/flux\.2-|/grok-imagine-image-(2\.0|q|pro)"
-)
+# Of their prices by the megapixel the file lists the first.
+_BY_SIZE = re.compile(r"^azure/flux\.2-")
 _OWN_ROUTE = re.compile(r"^bedrock/(invoke/|(us-gov-[a-z]+-1/)?claude-)")
 
 
@@ -33,25 +30,10 @@ class LeftOut(NamedTuple):
     """Of `<provider>/<model>` and what the file says of it."""
 
 
-def _cached_audio_differs(_: str, facts: dict[str, Any]) -> bool:
-    audio = facts.get("cache_read_input_audio_token_cost") or facts.get("cache_creation_input_audio_token_cost")
-    return bool(audio) and audio != facts.get("cache_read_input_token_cost")
-
-
-def _has_image_tokens(name: str, facts: dict[str, Any]) -> bool:
-    if "-native-audio-" in name:  # Google's page prices what these see; the file says it of one of them
-        return True
-    kinds = ("input_cost_per_image_token", "input_cost_per_video_token")
-    own = any(facts.get(kind) not in (None, facts.get(TOKENS[0])) for kind in kinds)
-    return own or bool(facts.get("output_cost_per_image_token"))
-
-
 # Of models in the modes that tokens alone did not price before: these keep one out though it has a price.
 ROWS = (
     LeftOut(ONE_SIZE, lambda name, _: bool(_SIZED.search(name))),
-    LeftOut(IMAGE_TOKENS, _has_image_tokens),
-    LeftOut(CACHED_AUDIO, _cached_audio_differs),
-    LeftOut("its price depends on size and quality, and one is listed", lambda name, _: bool(_BY_SIZE.search(name))),
+    LeftOut("its price depends on size, and one is listed", lambda name, _: bool(_BY_SIZE.search(name))),
     LeftOut("its text has a price too, which is not listed", lambda _, facts: any(facts.get(f) == 0 for f in TOKENS)),
     LeftOut("billed by the minute of a conversation, both ways", lambda name, _: name.endswith("/gpt-live-1")),
     LeftOut("messages of text have a price each", lambda _, facts: bool(facts.get("input_cost_per_text_message"))),

@@ -18,8 +18,18 @@ from deploy.catalog.corrections import ADDITIONS, CORRECTIONS, DEFAULTS, FREE
 from deploy.catalog.left_out import IMAGE_MODES, ROWS, UNPRICED, why_not
 from deploy.catalog.multipliers import multiplied_tiers
 from deploy.catalog.regions import with_regional_prices
+from deploy.catalog.sizes import SIZES, read_sized
 from shared.catalog import Entries
-from shared.price_entries import Amounts, LongPrompts, ModelEntry, PriceRow, TokenClass, Unit, UnitAmounts
+from shared.price_entries import (
+    Amounts,
+    HeldClass,
+    LongPrompts,
+    ModelEntry,
+    PriceRow,
+    TokenClass,
+    Unit,
+    UnitAmounts,
+)
 
 IN_WHEEL = "litellm/model_prices_and_context_window_backup.json"
 SPEECH_MODES = frozenset({"audio_transcription", "audio_speech"})
@@ -77,6 +87,20 @@ CLASS_FIELDS: dict[TokenClass, tuple[str, ...]] = {
     "reasoning": ("output_cost_per_reasoning_token",),
     "audio_output": ("output_cost_per_audio_token",),
 }
+# Read of models that make images or talk live; no other's usage could hold such tokens.
+HELD_FIELDS: dict[HeldClass, tuple[str, ...]] = {
+    # The file's older rows have the price of cached audio under the name of what writes it.
+    "cached_audio_input": ("cache_read_input_audio_token_cost", "cache_creation_input_audio_token_cost"),
+    "image_input": ("input_cost_per_image_token", "input_cost_per_video_token"),
+    "cached_image_input": ("cache_read_input_image_token_cost",),
+    "image_output": ("output_cost_per_image_token",),
+}
+_SAME_AS: dict[HeldClass, TokenClass] = {
+    "cached_audio_input": "cached_input",
+    "image_input": "input",
+    "cached_image_input": "cached_input",
+    "image_output": "output",
+}
 UNIT_FIELDS: dict[str, Unit] = {
     "input_cost_per_image": "input_image",
     "input_cost_per_character": "input_character",
@@ -108,6 +132,8 @@ def read_models(content: bytes) -> Entries:
         row = None if _NOT_A_NAME.search(f"{provider}/{name}") else _row(provider, name, facts)
         if row is not None:
             found.setdefault(provider, {}).setdefault(name, row)
+    for (provider, name), sizes in _sizes(content, found).items():
+        found.setdefault(provider, {})[name] = ModelEntry(prices=(PriceRow(sizes={"output_image": sizes}),))
     if "bedrock" in found:
         found["bedrock"] = with_regional_prices(found["bedrock"])
     return found
@@ -117,11 +143,27 @@ def read_left_out(content: bytes) -> dict[str, list[str]]:
     """The models of our providers that `read_models` does not give, as `<provider>/<model>`, by the reason."""
     found, reasons = read_models(content), dict[str, list[str]]()
     for provider, name, facts in _listed(content):
-        if name not in found.get(provider, {}):
+        sized = read_sized(name, facts)
+        model = found.get(provider, {}).get(name if sized is None else sized.model)
+        if model is None or (sized is not None and not model.prices[0].sizes):
             full = f"{provider}/{name}"
-            own = why_not(ROWS, full, facts) if facts.get("mode") in PIECE_MODES else ""
+            own = why_not(ROWS, full, facts) if facts.get("mode") in PIECE_MODES and (model or not sized) else ""
             reasons.setdefault(own or why_not(UNPRICED, full, facts), []).append(full)
     return reasons
+
+
+def _sizes(content: bytes, found: Entries) -> dict[tuple[str, str], dict[str, Decimal]]:
+    """Of models that have no other price: those whose sizes we know, and those that the file has by the size."""
+    sizes: dict[tuple[str, str], dict[str, Decimal]] = {}
+    for provider, name, facts in _listed(content):
+        if (provider, name) in SIZES:
+            sizes[provider, name] = SIZES[provider, name]
+        sized = read_sized(name, facts)
+        if sized is None or not sized.usd or sized.model in found.get(provider, {}):
+            continue
+        if (provider, sized.model) not in SIZES:
+            sizes.setdefault((provider, sized.model), {})[sized.size] = plain(sized.usd)
+    return sizes
 
 
 def _listed(content: bytes) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -174,7 +216,7 @@ def _classes(provider: str, name: str, facts: dict[str, Any]) -> Amounts:
         return {"input": Decimal(0), "output": Decimal(0)}
     if facts["mode"] in NO_OUTPUT_MODES and "input" in classes:
         classes.setdefault("output", Decimal(0))
-    return classes if {"input", "output"} <= classes.keys() else {}
+    return classes if "input" in classes and {"output", "image_output"} & classes.keys() else {}
 
 
 def _long(provider: str, facts: dict[str, Any], thousands: int, known: Container[str]) -> LongPrompts:
@@ -205,6 +247,17 @@ def _amounts(facts: dict[str, Any], suffix: str) -> Amounts:
         found.setdefault("cached_input", found.pop("cache_write_5m"))
     if found.get("reasoning") == found.get("output"):
         found.pop("reasoning", None)  # tiers that do not tell it again would keep the standard price
+    return {**found, **_held(facts, suffix, found)} if facts["mode"] in PIECE_MODES else found
+
+
+def _held(facts: dict[str, Any], suffix: str, counted: Amounts) -> Amounts:
+    """Prices of tokens that we cannot tell apart, where they differ from what those would be taken for."""
+    found: Amounts = {}
+    for name, fields in HELD_FIELDS.items():
+        amount = next((facts[field + suffix] for field in fields if facts.get(field + suffix)), None)
+        usd = plain(Decimal(amount) * 1_000_000) if amount else None
+        if usd is not None and usd != counted.get(_SAME_AS[name]):
+            found[name] = usd
     return found
 
 

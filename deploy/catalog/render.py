@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from shared.catalog import Entries
-from shared.price_entries import UNITS
+from shared.price_entries import HELD_CLASSES, UNITS
 from shared.usage import TOKEN_CLASSES
 
 _LINE = 118
@@ -35,7 +35,7 @@ def _sorted(value: Any) -> Any:
         return [_sorted(item) for item in value]
     if not isinstance(value, dict):
         return value
-    for order in (TOKEN_CLASSES, tuple(UNITS)):
+    for order in ((*TOKEN_CLASSES, *HELD_CLASSES), tuple(UNITS)):
         if value.keys() <= set(order):
             return {name: value[name] for name in order if name in value}
     return {key: _sorted(item) for key, item in value.items()}

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from deploy.catalog.genai import THEIR_KEYS, THEIR_PROVIDERS, GenaiPrices, facts_on
 from deploy.catalog.history import STANDARD
-from deploy.catalog.left_out import CACHED_AUDIO, IMAGE_TOKENS, NOT_READ, UNKNOWN, why_not_second
+from deploy.catalog.left_out import NOT_READ, UNKNOWN, VIDEO_TOKENS, why_not_second
 from shared.catalog import Entries
-from shared.price_entries import Amounts, LongPrompts, ModelEntry, PriceRow, TokenClass, UnitAmounts
+from shared.price_entries import Amounts, HeldClass, LongPrompts, ModelEntry, PriceRow, TokenClass, UnitAmounts
 
 _CLAUDE_3 = ("anthropic.{}", "us.anthropic.{}", "eu.anthropic.{}", "apac.anthropic.{}")
 NAMES: dict[tuple[str, str], tuple[str, ...]] = {
@@ -40,8 +40,15 @@ NAMES: dict[tuple[str, str], tuple[str, ...]] = {
     ("bedrock", "regional.moonshotai.kimi-k3.1"): ("us.moonshotai.kimi-k3.1", "in.moonshotai.kimi-k3.1"),
 }
 _READ = frozenset(THEIR_KEYS.values())
-# Beside tokens: a price of what no call of ours asks for, or the same price again.
-_IGNORED = frozenset({"cache_audio_read_mtok", "input_annotated_document_kpages"})
+# Class -> how they call it, and what costs the same where they list nothing of its own.
+_HELD: dict[HeldClass, tuple[str, str]] = {
+    "cached_audio_input": ("cache_audio_read_mtok", "cache_read_mtok"),
+    "image_input": ("input_image_mtok", "input_mtok"),
+    "cached_image_input": ("cache_image_read_mtok", "cache_read_mtok"),
+    "image_output": ("output_image_mtok", "output_mtok"),
+}
+# Beside tokens: a price of what no call of ours asks for.
+_IGNORED = frozenset({"input_annotated_document_kpages"})
 _THOUSANDS = {"web_searches_kcount": "search", "input_document_kpages": "page"}
 
 
@@ -77,10 +84,12 @@ def _row(model: Any, day: date) -> PriceRow | str:
     """Today's prices; or why it has none here. Days and tiers are added where those of all models are."""
     facts = {fact: usd for fact, usd in facts_on(model, day).items() if fact[0] == STANDARD}
     listed = {key: price for key, price in _prices(model, day).items() if price is not None}
-    if any("image" in key or "video" in key for key in listed):
-        return IMAGE_TOKENS
-    if listed.get("cache_audio_read_mtok") not in (None, listed.get("cache_read_mtok")):
-        return CACHED_AUDIO
+    video = listed.pop("input_video_mtok", None)
+    if "output_video_mtok" in listed or (video is not None and video != listed.get("input_image_mtok", video)):
+        return VIDEO_TOKENS
+    if video is not None:
+        listed["input_image_mtok"] = video  # frames are images
+    held = _take_held(listed)
     if listed.keys() - _READ - _IGNORED - _THOUSANDS.keys():
         return NOT_READ
     units = cast(UnitAmounts, {unit: _plain(listed[key] / 1000) for key, unit in _THOUSANDS.items() if key in listed})
@@ -93,7 +102,17 @@ def _row(model: Any, day: date) -> PriceRow | str:
     if any(not {"input", "output"} <= _of(facts, above).keys() for above in lengths):
         return UNKNOWN
     long = tuple(LongPrompts(input_tokens=above, classes=_of(facts, above)) for above in lengths)
-    return PriceRow(classes=classes, above=long, units=units)
+    return PriceRow(classes={**classes, **held}, above=long, units=units)
+
+
+def _take_held(listed: dict[str, Any]) -> Amounts:
+    """What costs something else than it would be taken for; all of _HELD is gone from `listed` then."""
+    found: Amounts = {}
+    for name, (key, near) in _HELD.items():
+        usd = listed.pop(key, None)
+        if usd is not None and usd != listed.get(near):
+            found[name] = _plain(usd)
+    return found
 
 
 def _prices(model: Any, day: date) -> dict[str, Any]:

@@ -171,6 +171,14 @@ async def test_dated_rows_are_kept_and_the_one_of_today_is_shown(admin: httpx2.A
         ({"price": {"prices": [{"classes": {"input": "1", "output": 1e-10}}]}}, "prices[0].classes.output"),
         ({"price": {"prices": [{"classes": {"input": "1", "output": "NaN"}}]}}, "prices[0].classes.output"),
         ({"price": {"prices": [{"classes": {"input": "1", "outptu": "2"}}]}}, "outptu"),
+        (
+            {"price": {"prices": [{"classes": {"input": 1, "output": 2, "image_input": 3}}]}},
+            "price: prices[0].classes.image_input: is not counted yet",
+        ),
+        (
+            {"price": {"prices": [{"sizes": {"output_image": {"hd": 1}}}]}},
+            "price: prices[0].sizes.output_image: is not counted yet",
+        ),
         ({"price": {**ENTRY, "max_output": 0}}, "price: max_output: must be at least 1"),
         ({"price": {**ENTRY, "maxOutput": 9}}, "unknown field `maxOutput`"),
         ({"price": {**ENTRY, "aliases": ["x"]}}, "price: aliases: an override prices one name"),
@@ -237,6 +245,18 @@ async def test_the_page_lists_every_model_and_nothing_of_the_operators(app: Edge
     row = re.search(r"<tr><td>claude-opus-5-5</td>.*?</tr>", page)
     assert row is not None
     assert re.findall("<td>([^<]*)</td>", row[0])[1:8] == ["standard", "4", "0.2", "5", "8", "", "20"]
+
+
+async def test_what_is_held_and_not_counted_is_shown(admin: httpx2.AsyncClient) -> None:
+    [tokens] = await find(admin, provider="openai", model="gpt-image-1")
+    [sized] = await find(admin, provider="openai", model="dall-e-3")
+    page = (await admin.get("/docs/pricing")).text
+    rows = {model: page.split(f"<td>{model}</td>", 1)[1].split("</tr>", 1)[0] for model in ("gpt-image-1", "dall-e-2")}
+
+    assert tokens["price"]["classes"]["image_output"] == "40"
+    assert sized["price"]["sizes"]["output_image"]["hd/1024x1792"] == "0.12"
+    assert "image output 40, not counted yet</td>" in rows["gpt-image-1"]
+    assert "output image 1024x1024 0.02, not counted yet</td>" in rows["dall-e-2"]
 
 
 async def test_an_operators_file_is_under_the_overrides(database: Database, tmp_path: Any) -> None:

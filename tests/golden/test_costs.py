@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from proxy.core import pricing
+from proxy.core.charging import charge
 from proxy.wire import FORMATS
-from shared.catalog import Catalog, load_catalog
-from shared.usage import NO_UNITS, TokenUsage, UnitUsage
+from shared.catalog import NO_PRICES, Catalog, load_catalog
+from shared.usage import NO_UNITS, NO_USAGE, TokenUsage, UnitUsage
 
 # 2026-11-21 12:00 UTC.
 NOW_MS = 1_795_262_400_000
@@ -239,6 +240,32 @@ def test_what_is_billed_by_the_piece_costs_what_is_published(
 
     assert price.covers(usage, units)
     assert pricing.cost(usage, price, "", units) == nano
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage", "units"),
+    [
+        # OpenAI, API reference of images: 10 tokens of text and 40 of an image read, 4,160 written
+        ("openai", "gpt-image-1", TokenUsage(input=50, output=4_160), NO_UNITS),
+        ("openai", "gpt-realtime", TokenUsage(input=119, cached_input=64, output=30, audio_output=91), NO_UNITS),
+        ("google", "gemini-2.5-flash-image", TokenUsage(input=7, output=1_290), NO_UNITS),
+        ("google", "gemini-3.8-live", TokenUsage(input=10, audio_input=50), UnitUsage(searches=1)),
+        ("azure", "gpt-4o-realtime-preview-2024-10-01", TokenUsage(cached_input=9), NO_UNITS),
+        ("openai", "dall-e-3", NO_USAGE, UnitUsage(output_images=1)),
+        ("bedrock", "amazon.nova-canvas-v1:0", NO_USAGE, UnitUsage(output_images=2)),
+        ("xai", "grok-imagine-image-2.0", TokenUsage(input=5), UnitUsage(output_images=1)),
+    ],
+)
+def test_what_is_held_and_not_counted_costs_an_unknown_amount_never_nothing(
+    shipped: Catalog, provider: str, model: str, usage: TokenUsage, units: UnitUsage
+) -> None:
+    price = shipped.price(provider, model, NOW_MS)
+    assert price is not None
+    charged = charge(price, False, usage, NO_USAGE, ("",), units)
+
+    assert (charged.list_nano, charged.charged_nano) == (None, None)
+    # Keys with a cost limit are refused it, as any model without a price.
+    assert pricing.price_for(shipped, NO_PRICES, provider, None, model, NOW_MS) is None
 
 
 def test_every_provider_of_the_catalogue_is_in_the_table(shipped: Catalog) -> None:

@@ -41,7 +41,7 @@ def write(folder: Path, models: object) -> Path:
         ({"prices": [{"classes": GOOD, "units": {"page": "NaN"}}]}, "prices[0].units.page"),
         ({"prices": [{"classes": GOOD, "units": {"page": "1e-16"}}]}, "prices[0].units.page: 1E-16 has too many"),
         ({"prices": [{"classes": GOOD, "units": {"page": "1." + "1" * 40}}]}, "has too many decimals"),
-        ({"prices": [{}]}, "prices[0]: needs classes or units"),
+        ({"prices": [{}]}, "prices[0]: needs classes, units or sizes"),
         ({"prices": [{"units": {"page": "1"}, "call": "1"}]}, "prices[0].classes: needs both input and output"),
         ({"prices": [{"units": {"page": "1"}, "tiers": {"flex": GOOD}}]}, "prices[0].classes: needs both"),
         ({"prices": [{"classes": GOOD, "form": "2026-01-01"}]}, "form"),

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 from proxy.core.pricing import cost
 from shared.catalog import Catalog
 from shared.price_entries import (
+    HELD_CLASSES,
     MOST_LONG,
     MOST_ROWS,
+    MOST_SIZES,
     MOST_TIERS,
     UNITS,
+    Amounts,
+    HeldClass,
     LongPrompts,
     ModelEntry,
     PriceRow,
@@ -23,9 +27,9 @@ from shared.price_entries import (
     row_on,
 )
 from shared.prices import UNIT_PARTS
-from shared.usage import NO_USAGE, UNIT_CLASSES, UnitUsage
+from shared.usage import NO_USAGE, UNIT_CLASSES, TokenUsage, UnitUsage
 
-CLASSES = {"input": Decimal(1), "output": Decimal(2)}
+CLASSES: Amounts = {"input": Decimal(1), "output": Decimal(2)}
 
 
 def test_every_unit_that_can_be_priced_is_counted_and_every_count_has_a_price() -> None:
@@ -64,12 +68,65 @@ def test_units_cost_exactly_what_is_published(unit: Unit, usd: str, counted: int
 def test_tokens_and_units_are_added_before_they_are_rounded() -> None:
     row = PriceRow(classes={"input": Decimal("0.0005"), "output": Decimal(0)}, units={"page": Decimal("0.0000000005")})
     [(_, price)] = compile_entry("m", "v", ModelEntry(prices=(row,)))
-    from shared.usage import TokenUsage
-
     # half a nano of tokens and half a nano of pages are one, not two
     assert cost(TokenUsage(input=1), price, "") == 1
     assert cost(TokenUsage(input=1), price, "", UnitUsage(pages=1)) == 1
     assert cost(TokenUsage(input=2), price, "", UnitUsage(pages=1)) == 2
+
+
+@pytest.mark.parametrize("name", HELD_CLASSES)
+@pytest.mark.parametrize("where", ["classes", "tier", "above", "tier above"])
+def test_a_class_that_usage_cannot_tell_makes_the_cost_of_all_tokens_unknown(name: HeldClass, where: str) -> None:
+    more: Amounts = {**CLASSES, name: Decimal(3)}
+    row = PriceRow(
+        classes=more if where == "classes" else CLASSES,
+        tiers={"batch": more} if where == "tier" else {},
+        above=(
+            LongPrompts(
+                input_tokens=9,
+                classes=more if where == "above" else CLASSES,
+                tiers={"batch": more} if where == "tier above" else {},
+            ),
+        ),
+        units={"search": Decimal("0.01")},
+    )
+    [(_, price)] = compile_entry("m", "v", ModelEntry(prices=(row,)))
+
+    assert not price.is_by_token
+    assert not price.covers(TokenUsage(input=1))
+    assert not price.covers(NO_USAGE, UnitUsage(searches=1))
+    assert price.covers(NO_USAGE)
+
+
+def test_what_costs_by_its_size_is_held_and_not_covered() -> None:
+    sized = PriceRow(sizes={"output_image": {"hd/1024x1792": Decimal("0.12")}})
+    [(_, price)] = compile_entry("m", "v", ModelEntry(prices=(sized,)))
+
+    assert not price.covers(NO_USAGE, UnitUsage(output_images=1))
+    assert not price.covers(TokenUsage(output=1))
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        (PriceRow(), "needs classes, units or sizes"),
+        (PriceRow(classes={"image_input": Decimal(1), "image_output": Decimal(1)}), "needs both input and output"),
+        (PriceRow(sizes={"output_image": {}}), r"sizes.output_image: must hold 1 to"),
+        (PriceRow(sizes={"output_image": {"": Decimal(1)}}), r"sizes.output_image: must hold 1 to"),
+        (PriceRow(sizes={"output_image": {"hd": Decimal(-1)}}), r"sizes.output_image.hd: -1 is not"),
+        (
+            PriceRow(sizes={"output_image": {str(n): Decimal(1) for n in range(MOST_SIZES + 1)}}),
+            r"sizes.output_image: must hold 1 to",
+        ),
+        (
+            PriceRow(units={"output_image": Decimal(1)}, sizes={"output_image": {"hd": Decimal(1)}}),
+            r"sizes.output_image: has one price for all",
+        ),
+    ],
+)
+def test_held_prices_that_make_no_sense_are_refused(row: PriceRow, field: str) -> None:
+    with pytest.raises(ValueError, match=rf"prices\[0\].*{field}"):
+        compile_entry("m", "v", ModelEntry(prices=(row,)))
 
 
 DAYS = st.dates(date(2024, 1, 1), date(2028, 1, 1))

@@ -6,9 +6,10 @@ from decimal import Decimal
 import pytest
 
 from deploy.catalog.genai import GenaiPrices
-from deploy.catalog.left_out import IMAGE_TOKENS
+from deploy.catalog.left_out import VIDEO_TOKENS
 from deploy.catalog.second import NAMES, only_theirs
 from shared.catalog import SHIPPED, Entries, read_entries
+from shared.price_entries import HELD_CLASSES
 
 pytest.importorskip("genai_prices", reason="genai-prices is not installed")
 
@@ -63,7 +64,7 @@ def test_what_stays_out_has_its_reason(theirs: tuple[Entries, dict[str, list[str
 
     assert "does not sell" in out["openai/gpt-oss-120b"]
     assert "Vertex" in out["google/claude-3-opus"]
-    assert out["openai/gpt-image-1"] == IMAGE_TOKENS
+    assert out["google/gemini-omni-1.1-flash"] == VIDEO_TOKENS
     assert out.keys().isdisjoint(f"{provider}/{name}" for provider, models in entries.items() for name in models)
 
 
@@ -71,3 +72,15 @@ def test_pages_are_priced_by_the_page(theirs: tuple[Entries, dict[str, list[str]
     [row] = theirs[0]["mistral"]["mistral-ocr-2503"].prices
 
     assert (row.classes, row.units) == ({}, {"page": Decimal("0.001")})
+
+
+def test_classes_that_are_not_counted_are_held(theirs: tuple[Entries, dict[str, list[str]]]) -> None:
+    [mini] = theirs[0]["openai"]["gpt-realtime-mini"].prices
+    [live] = theirs[0]["google"]["gemini-live-2.5-flash"].prices
+
+    assert {name: mini.classes[name] for name in HELD_CLASSES if name in mini.classes} == {
+        "cached_audio_input": Decimal("0.3"),
+        "image_input": Decimal("0.8"),
+        "cached_image_input": Decimal("0.08"),
+    }
+    assert live.classes["image_input"] == Decimal(3)
