@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from shared.settings import BY_NAME
 from tests.servers import database, postgres, server_folder, valkey
@@ -12,6 +13,10 @@ from tests.servers import database, postgres, server_folder, valkey
 __all__ = ["database", "postgres", "server_folder", "valkey"]
 
 ROOT = Path(__file__).parent.parent
+
+# A slow or busy machine is no failure; on a fresh one the first text alone takes a second (tables of Unicode).
+settings.register_profile("weir", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("weir")
 
 for _name in [name for name in os.environ if name in BY_NAME or name.startswith("WEIR_")]:
     del os.environ[_name]
