@@ -7,6 +7,7 @@ The hot path counts deltas and looks for three signs, all in C, and decodes no J
 and no text can imitate a sign, for its quotes would be escaped.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import msgspec
@@ -54,7 +55,7 @@ _event_decoder = msgspec.json.Decoder(_Event)
 _NO_EVENT = _Event()
 
 
-class EventStream:
+class EventStream(ABC):
     """What streams of this dialect have in common: whole frames pass, an `error` event ends them."""
 
     def __init__(self) -> None:
@@ -69,9 +70,9 @@ class EventStream:
         self.is_error = False
 
     @property
+    @abstractmethod
     def saw_done(self) -> bool:
         """Upstream has said that the stream is complete."""
-        raise NotImplementedError
 
     def finish(self) -> str | None:
         """Upstream's end. None: a regular one; else what was wrong with it."""
